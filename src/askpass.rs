@@ -1,0 +1,75 @@
+//! Answering ssh's question for a password or a passphrase, as its SSH_ASKPASS program.
+//!
+//! ssh runs the program with the question as its only argument, so the role shows in the environment, which the
+//! supervisor of the mount sets. The answer is read from `$CREDENTIALS_DIRECTORY` each time, also at a reconnect.
+
+use crate::launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY};
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+use zeroize::Zeroizing;
+
+/// Answers if ssh asks; None where this process was started for something else.
+#[must_use]
+pub fn answer_if_asked() -> Option<ExitCode> {
+    let credential = env::var_os(ASKPASS_CREDENTIAL)?;
+    env::var_os("SSH_ASKPASS")?;
+    let question = env::args().nth(1).unwrap_or_default();
+    if !asks_for_a_secret(&question) {
+        eprintln!("not answering: {question}");
+        return Some(ExitCode::FAILURE);
+    }
+    let path = PathBuf::from(env::var_os(CREDENTIALS_DIRECTORY)?).join(credential);
+    match fs::read_to_string(&path).map(Zeroizing::new) {
+        Ok(secret) => {
+            _ = writeln!(io::stdout(), "{}", first_line(&secret));
+            Some(ExitCode::SUCCESS)
+        }
+        Err(e) => {
+            eprintln!("cannot read the password of this mount: {e}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Never true for "Are you sure you want to continue connecting (yes/no/[fingerprint])?": a password sent there would
+/// be shown, and a host key is never confirmed by a program.
+fn asks_for_a_secret(question: &str) -> bool {
+    let question = question.to_ascii_lowercase();
+    !question.contains("yes/no")
+        && ["password", "passphrase", "passcode", "pin"].iter().any(|w| question.contains(w))
+}
+
+/// Editors end a file with a newline; passwords do not.
+fn first_line(secret: &str) -> &str {
+    secret.lines().next().unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_questions_for_a_secret_are_answered() {
+        for question in
+            ["alice@storage's password: ", "Enter passphrase for key '/x/identity': ", "(a@h) Password: "]
+        {
+            assert!(asks_for_a_secret(question), "{question}");
+        }
+        for question in
+            ["Are you sure you want to continue connecting (yes/no/[fingerprint])? ", "", "Really?"]
+        {
+            assert!(!asks_for_a_secret(question), "{question}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_the_first_line_with_its_blanks() {
+        assert_eq!(first_line("hunter 2 \n"), "hunter 2 ");
+        assert_eq!(first_line("hunter2\r\nx"), "hunter2");
+        assert_eq!(first_line(""), "");
+    }
+}

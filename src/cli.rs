@@ -1,0 +1,77 @@
+//! The command line.
+
+use crate::{launcher, paths::Paths};
+use clap::{Args, Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf};
+
+/// Docker volume driver that mounts SFTP directories with sshfs
+#[derive(Debug, Parser)]
+#[command(name = "sshfs-docker", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The roles of the program.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer Docker's calls; started by sshfs-docker.service
+    Serve(Serve),
+    /// Run sshfs in a mount unit and pass on what it says
+    #[command(hide = true)]
+    RunSshfs {
+        /// The command line of sshfs.
+        #[arg(last = true, required = true)]
+        argv: Vec<OsString>,
+    },
+    /// Ask whether a mount answers; the exit code is the error number
+    #[command(hide = true)]
+    Probe {
+        /// Where it is mounted.
+        mountpoint: PathBuf,
+    },
+}
+
+/// Options of `serve`. The defaults are those of the package.
+#[derive(Args, Debug)]
+pub struct Serve {
+    /// Listen on this path instead of the socket that systemd passes
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Configuration of the administrator
+    #[arg(long, value_name = "DIRECTORY", default_value = "/etc/sshfs-docker")]
+    pub configuration: PathBuf,
+    /// Definitions and mountpoints
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/sshfs-docker")]
+    pub state: PathBuf,
+    /// What a reboot may forget
+    #[arg(long, value_name = "DIRECTORY", default_value = "/run/sshfs-docker")]
+    pub runtime: PathBuf,
+    /// The user that runs sshfs and ssh
+    #[arg(long, value_name = "NAME", default_value = launcher::USER)]
+    pub user: String,
+}
+
+impl Serve {
+    /// The layout below these directories.
+    #[must_use]
+    pub fn paths(&self) -> Paths {
+        Paths {
+            configuration: self.configuration.clone(),
+            state: self.state.clone(),
+            runtime: self.runtime.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,143 @@
+//! `sshfs-docker serve`: puts the parts together, tells systemd, and stops cleanly.
+//!
+//! Stopping ends no mount where systemd is PID 1: each is a unit of its own, and the next daemon finds it in mountinfo.
+
+use crate::{
+    activation,
+    cli::Serve,
+    config::Config,
+    directories,
+    driver::Driver,
+    launcher::{Launcher, child::ChildLauncher, systemd::SystemdLauncher},
+    logging,
+    mount::Mounter,
+    paths::Paths,
+    protocol::server,
+    references::ReferenceBook,
+    store::Store,
+};
+use anyhow::{Context, Result};
+use libsystemd::daemon::{self as systemd, NotifyState};
+use nix::fcntl::{Flock, FlockArg};
+use std::{fs::File, os::unix::net::UnixListener, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+
+/// How often unused mounts are looked for.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Runs the daemon until SIGTERM.
+#[must_use]
+pub fn run(options: &Serve) -> ExitCode {
+    match try_run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // The log may not be there yet.
+            eprintln!("sshfs-docker: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run(options: &Serve) -> Result<()> {
+    let listener = activation::listener(options.socket.as_deref())?;
+    let paths = options.paths();
+    let file = paths.config_file();
+    let config = Config::read(&file).with_context(|| format!("cannot use {}", file.display()))?;
+    logging::start(&config.log).with_context(|| format!("log.filter in {}", file.display()))?;
+    logging::log_panics();
+    let _lock = lock(&paths)?;
+    let driver = Arc::new(open(options, &paths, Arc::new(config))?);
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(listener, driver));
+    // Not waiting for threads that may hang in a system call on a dead mount.
+    runtime.shutdown_background();
+    result
+}
+
+/// Keeps a second daemon away from the same state.
+fn lock(paths: &Paths) -> Result<Flock<File>> {
+    directories::ensure(&paths.runtime, 0o711)?;
+    let file =
+        File::create(paths.lock()).with_context(|| format!("cannot open {}", paths.lock().display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        .map_err(|(_, e)| e)
+        .with_context(|| format!("another sshfs-docker is running: {} is locked", paths.lock().display()))
+}
+
+fn open(options: &Serve, paths: &Paths, config: Arc<Config>) -> Result<Driver> {
+    let program = std::env::current_exe().context("cannot find this program's own path")?;
+    directories::ensure(&paths.state, 0o711)
+        .with_context(|| format!("cannot make {}", paths.state.display()))?;
+    let launcher: Box<dyn Launcher> = if systemd::booted() {
+        Box::new(SystemdLauncher::new(options.user.clone()))
+    } else {
+        tracing::warn!(
+            "systemd is not PID 1: sshfs runs as a child process, and the mounts end with this daemon"
+        );
+        Box::new(ChildLauncher::new(&options.user, paths.credentials(), &paths.home())?)
+    };
+    let store = Store::open(paths).context("cannot open the definitions of volumes")?;
+    let book = ReferenceBook::open(paths).context("cannot open the references")?;
+    let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
+        .context("cannot prepare the mountpoints")?;
+    Driver::open(store, book, mounter, config).context("cannot read the definitions of volumes")
+}
+
+async fn serve(listener: UnixListener, driver: Arc<Driver>) -> Result<()> {
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tell(&[NotifyState::Stopping]);
+    };
+    tell(&[NotifyState::Ready, status(&driver)]);
+    let (volumes, mounted) = driver.count();
+    tracing::info!("serving {volumes} volumes, {mounted} of them mounted");
+    let housekeeping =
+        [tokio::spawn(keep_alive(Arc::clone(&driver))), tokio::spawn(sweep(Arc::clone(&driver)))];
+    server::serve(listener, driver, stop).await;
+    for task in housekeeping {
+        task.abort();
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Tells systemd that the loop which answers calls is running: it is this one, there is only one thread.
+async fn keep_alive(driver: Arc<Driver>) {
+    let Some(deadline) = systemd::watchdog_enabled(false) else { return };
+    let mut ticks = interval(deadline / 2);
+    loop {
+        ticks.tick().await;
+        tell(&[NotifyState::Watchdog, status(&driver)]);
+    }
+}
+
+async fn sweep(driver: Arc<Driver>) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        driver.sweep().await;
+    }
+}
+
+fn status(driver: &Driver) -> NotifyState {
+    let (volumes, mounted) = driver.count();
+    NotifyState::Status(format!("{volumes} volumes, {mounted} mounted"))
+}
+
+/// Outside a unit this does nothing.
+fn tell(states: &[NotifyState]) {
+    if let Err(e) = systemd::notify(false, states) {
+        tracing::warn!("cannot notify systemd, ignoring: {e}");
+    }
+}

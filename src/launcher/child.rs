@@ -1,0 +1,156 @@
+//! Mount processes as children of the daemon, for where systemd is not PID 1: a container, a test. The same user,
+//! file descriptors and command line as the unit, without its sandbox; the mounts end with the daemon.
+
+use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
+use crate::{directories, sys, volume::CredentialSource};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{Pid, User, chown},
+};
+use std::{
+    collections::HashMap,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Mutex,
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// How long a child may take to end after SIGTERM.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Starts children of this process.
+#[derive(Debug)]
+pub struct ChildLauncher {
+    user: User,
+    credentials: PathBuf,
+    children: Mutex<HashMap<String, Child>>,
+}
+
+impl ChildLauncher {
+    /// A launcher whose children run as `user`, with copies of their credentials below `credentials`.
+    pub fn new(user: &str, credentials: PathBuf, home: &Path) -> Result<Self, LaunchError> {
+        let user =
+            User::from_name(user).ok().flatten().ok_or_else(|| LaunchError::NoUser(user.to_owned()))?;
+        directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
+        // In a unit, StateDirectory= does this.
+        directories::ensure(home, 0o700).map_err(start_error(home))?;
+        chown(home, Some(user.uid), Some(user.gid)).map_err(io::Error::from).map_err(start_error(home))?;
+        Ok(Self { user, credentials, children: Mutex::default() })
+    }
+
+    fn spawn(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
+        let directory = self.credentials.join(unit);
+        self.copy_credentials(&directory, &session.credentials)?;
+        let mut command = std::process::Command::new(&session.argv[0]);
+        command.args(&session.argv[1..]).env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", &self.user.dir).env("USER", &self.user.name);
+        command.env(super::CREDENTIALS_DIRECTORY, &directory);
+        command.envs(session.askpass.map(|id| (super::ASKPASS_CREDENTIAL, id)));
+        command
+            .stdin(Stdio::from(session.device))
+            .stdout(Stdio::from(session.report))
+            .stderr(Stdio::inherit());
+        {
+            use std::os::unix::process::CommandExt;
+            // With a uid, the standard library also drops the supplementary groups.
+            command.uid(self.user.uid.as_raw()).gid(self.user.gid.as_raw()).process_group(0);
+        }
+        sys::die_with_parent(&mut command);
+        let child = Command::from(command).spawn().map_err(start_error(Path::new(&session.argv[0])))?;
+        self.children().insert(unit.to_owned(), child);
+        Ok(())
+    }
+
+    /// What `LoadCredential=` does in a unit: copies that only the user can read.
+    fn copy_credentials(&self, directory: &Path, credentials: &[Credential]) -> Result<(), LaunchError> {
+        remove_credentials(directory);
+        directories::ensure(directory, 0o500).map_err(start_error(directory))?;
+        let own = |path: &Path| {
+            chown(path, Some(self.user.uid), Some(self.user.gid))
+                .map_err(io::Error::from)
+                .map_err(start_error(path))
+        };
+        for Credential { id, source } in credentials {
+            let file = match source {
+                CredentialSource::Path(path) => path.clone(),
+                CredentialSource::Store(name) => match find_in_store(name)? {
+                    (file, false) => file,
+                    (file, true) => {
+                        return Err(LaunchError::Credential(format!(
+                            "{}: only systemd as PID 1 can decrypt it",
+                            file.display()
+                        )));
+                    }
+                },
+            };
+            let content = fs::read(&file).map(zeroize::Zeroizing::new).map_err(start_error(&file))?;
+            let copy = directory.join(id);
+            let mut open = OpenOptions::new();
+            open.write(true).create_new(true).mode(0o400);
+            open.open(&copy).and_then(|mut f| f.write_all(&content)).map_err(start_error(&copy))?;
+            own(&copy)?;
+        }
+        own(directory)
+    }
+
+    async fn end(&self, unit: &str) {
+        let child = self.children().remove(unit);
+        if let Some(mut child) = child {
+            signal_group(&child, Signal::SIGTERM);
+            if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
+                signal_group(&child, Signal::SIGKILL);
+                _ = timeout(STOP_PATIENCE, child.wait()).await;
+            }
+        }
+        remove_credentials(&self.credentials.join(unit));
+    }
+
+    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<String, Child>> {
+        self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Launcher for ChildLauncher {
+    fn start<'a>(&'a self, unit: &'a str, session: Session) -> BoxFuture<'a, Result<(), LaunchError>> {
+        Box::pin(async move {
+            self.end(unit).await;
+            self.spawn(unit, session)
+        })
+    }
+
+    fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
+        Box::pin(async move {
+            self.end(unit).await;
+            Ok(())
+        })
+    }
+}
+
+/// Signals the child and its children: it leads a process group, as a unit has a cgroup.
+fn signal_group(child: &Child, signal: Signal) {
+    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
+        _ = kill(Pid::from_raw(-pid), signal);
+    }
+}
+
+/// Removes the copies, which are plain files in one directory.
+fn remove_credentials(directory: &Path) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        _ = fs::remove_file(entry.path());
+    }
+    _ = fs::remove_dir(directory);
+}
+
+fn start_error(what: &Path) -> impl FnOnce(io::Error) -> LaunchError {
+    let what = what.display().to_string();
+    move |source| LaunchError::Start { what, source }
+}

@@ -1,0 +1,139 @@
+//! Starting and stopping the process that serves a mount: a systemd unit of its own where systemd is PID 1, a child
+//! process elsewhere. Knows of command lines, files and users; nothing of volumes or Docker.
+
+pub mod child;
+pub mod systemd;
+
+use crate::volume::CredentialSource;
+use std::{future::Future, io, os::fd::OwnedFd, path::PathBuf, pin::Pin};
+
+/// The user that sshfs and ssh run as; made by sysusers.d.
+pub const USER: &str = "sshfs-docker";
+
+/// The environment variable that tells the supervisor which credential answers ssh's questions.
+pub const ASKPASS_CREDENTIAL: &str = "SSHFS_DOCKER_ASKPASS";
+
+/// systemd sets it for units with credentials (systemd.exec(5)); the child launcher does the same.
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A secret that the process may read, under `$CREDENTIALS_DIRECTORY/id`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Its file name there.
+    pub id: String,
+    /// Where it comes from.
+    pub source: CredentialSource,
+}
+
+/// The path of a credential as ssh reads it: ssh expands `${NAME}` in IdentityFile (ssh_config(5), OpenSSH >= 8.4).
+#[must_use]
+pub fn credential_path(id: &str) -> String {
+    format!("${{{CREDENTIALS_DIRECTORY}}}/{id}")
+}
+
+/// What to start.
+#[derive(Debug)]
+pub struct Session {
+    /// One line for `systemctl status`.
+    pub description: String,
+    /// The program and its arguments, by absolute path. Nothing in it is expanded.
+    pub argv: Vec<String>,
+    /// Its standard input: the FUSE device. The launcher keeps no copy, or a mount whose server died would hang
+    /// instead of failing.
+    pub device: OwnedFd,
+    /// Its standard output: where the supervisor reports to.
+    pub report: OwnedFd,
+    /// Its credentials.
+    pub credentials: Vec<Credential>,
+    /// Which of them answers ssh's questions.
+    pub askpass: Option<String>,
+}
+
+/// Why the process was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No connection to PID 1.
+    #[error("systemd cannot be reached over D-Bus ({0}); is dbus running?")]
+    Bus(zbus::Error),
+    /// PID 1 refused.
+    #[error("systemd refused to start the unit: {0}")]
+    Refused(zbus::Error),
+    /// The credential is not in the store.
+    #[error("there is no credential {0:?} in /etc/credstore.encrypted, /etc/credstore or /run/credstore")]
+    NoSuchCredential(String),
+    /// The file is not there.
+    #[error("the file {} does not exist on this host", .0.display())]
+    NoSuchFile(PathBuf),
+    /// A directory or a device.
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
+    /// PID 1 could not read a key or password file.
+    #[error("systemd could not read {0}")]
+    Credential(String),
+    /// The system user is missing.
+    #[error("the user '{0}' does not exist; run 'systemd-sysusers' or reinstall the package")]
+    NoUser(String),
+    /// The unit failed before its program ran.
+    #[error(
+        "the unit {unit} failed to start ({reason}); see 'systemctl status {unit}' and 'journalctl -u {unit}'"
+    )]
+    Unit {
+        /// Its name.
+        unit: String,
+        /// systemd's word for it.
+        reason: String,
+    },
+    /// The program itself could not be started, or its files not be prepared.
+    #[error("cannot start {what}: {source}")]
+    Start {
+        /// Program or file.
+        what: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A way to run the processes of mounts, each under a unit name such as `sshfs-docker-mount-data.service`.
+pub trait Launcher: Send + Sync + std::fmt::Debug {
+    /// Starts `session`; done when its program runs.
+    fn start<'a>(&'a self, unit: &'a str, session: Session) -> BoxFuture<'a, Result<(), LaunchError>>;
+
+    /// Ends what runs under `unit`, by force where it does not end by itself. Done when it is gone; a unit that does
+    /// not exist is gone.
+    fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>>;
+}
+
+/// Finds a credential of the store in the directories of systemd.exec(5), `LoadCredential=`. Returns the file and
+/// whether it is encrypted.
+pub fn find_in_store(name: &str) -> Result<(PathBuf, bool), LaunchError> {
+    [
+        ("/etc/credstore.encrypted", true),
+        ("/run/credstore.encrypted", true),
+        ("/usr/lib/credstore.encrypted", true),
+        ("/etc/credstore", false),
+        ("/run/credstore", false),
+        ("/usr/lib/credstore", false),
+    ]
+    .into_iter()
+    .map(|(directory, encrypted)| (PathBuf::from(directory).join(name), encrypted))
+    .find(|(path, _)| path.exists())
+    .ok_or_else(|| LaunchError::NoSuchCredential(name.to_owned()))
+}
+
+/// Finds mistakes in a source before it is used. A file that this process may not see is no mistake: PID 1 reads it.
+pub fn check_source(source: &CredentialSource) -> Result<(), LaunchError> {
+    let path = match source {
+        CredentialSource::Path(path) => path.clone(),
+        CredentialSource::Store(name) => find_in_store(name)?.0,
+    };
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => Err(LaunchError::NotAFile(path)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(LaunchError::NoSuchFile(path))
+        }
+        _ => Ok(()),
+    }
+}

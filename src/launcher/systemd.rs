@@ -1,0 +1,231 @@
+//! Mount processes as transient systemd units, over D-Bus (org.freedesktop.systemd1(5)).
+//!
+//! The unit's sandbox is in `systemd/sshfs-docker-mount-.service.d/`, which systemd applies to every unit with that
+//! prefix. Set here is only what must hold even where that file is missing: the user and the file descriptors.
+//!
+//! Each operation uses a connection of its own: it costs about a millisecond, holds no memory between mounts, and
+//! survives `systemctl daemon-reexec` and a restart of dbus, which long-lived connections do not.
+
+use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
+use crate::volume::CredentialSource;
+use std::{collections::HashMap, os::fd::OwnedFd, time::Duration};
+use tokio::time::timeout;
+use zbus::{
+    Connection,
+    export::ordered_stream::OrderedStreamExt,
+    zvariant::{Fd, OwnedObjectPath, OwnedValue, Value},
+};
+
+#[zbus::proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1",
+    gen_blocking = false
+)]
+trait Manager {
+    fn subscribe(&self) -> zbus::Result<()>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[(&str, Value<'_>)],
+        auxiliary: &[(&str, &[(&str, Value<'_>)])],
+    ) -> zbus::Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
+    fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    fn get_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+}
+
+#[zbus::proxy(
+    interface = "org.freedesktop.DBus.Properties",
+    default_service = "org.freedesktop.systemd1",
+    gen_blocking = false
+)]
+trait Properties {
+    fn get_all(&self, interface: &str) -> zbus::Result<HashMap<String, OwnedValue>>;
+}
+
+/// Exit codes of a unit whose program was never executed (systemd.exec(5), "Process Exit Codes").
+const EXIT_USER: i32 = 217;
+const EXIT_CREDENTIALS: i32 = 243;
+
+/// Longer than the `TimeoutStopSec=` of the mount units.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Starts units on the system bus.
+#[derive(Debug)]
+pub struct SystemdLauncher {
+    user: String,
+}
+
+impl SystemdLauncher {
+    /// A launcher whose units run as `user`.
+    #[must_use]
+    pub fn new(user: String) -> Self {
+        Self { user }
+    }
+
+    async fn start_unit(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
+        let connection = Connection::system().await.map_err(LaunchError::Bus)?;
+        let manager = ManagerProxy::new(&connection).await.map_err(LaunchError::Bus)?;
+        let sources = session.credentials.iter().map(|c| c.source.to_string()).collect::<Vec<_>>().join(", ");
+        let launch = Launch::new(session)?;
+        let result = match run_job(&manager, || launch.request(&manager, unit, &self.user)).await {
+            Err(JobError::Request(e)) if is(&e, "UnitExists") => {
+                // What is left of an earlier mount of the same name.
+                self.stop_unit(unit).await?;
+                run_job(&manager, || launch.request(&manager, unit, &self.user)).await
+            }
+            other => other,
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(JobError::Bus(e)) => Err(LaunchError::Bus(e)),
+            Err(JobError::Request(e)) => Err(LaunchError::Refused(e)),
+            Err(JobError::Failed(reason)) => Err(match exit_status(&connection, &manager, unit).await {
+                Some(EXIT_CREDENTIALS) => LaunchError::Credential(sources),
+                Some(EXIT_USER) => LaunchError::NoUser(self.user.clone()),
+                Some(status) => {
+                    LaunchError::Unit { unit: unit.to_owned(), reason: format!("{reason}, status {status}") }
+                }
+                None => LaunchError::Unit { unit: unit.to_owned(), reason },
+            }),
+        }
+    }
+
+    async fn stop_unit(&self, unit: &str) -> Result<(), LaunchError> {
+        let connection = Connection::system().await.map_err(LaunchError::Bus)?;
+        let manager = ManagerProxy::new(&connection).await.map_err(LaunchError::Bus)?;
+        let stop = run_job(&manager, || manager.stop_unit(unit, "replace"));
+        match timeout(STOP_PATIENCE, stop).await {
+            Ok(Ok(()) | Err(JobError::Failed(_))) => {}
+            Ok(Err(JobError::Request(e))) if is(&e, "NoSuchUnit") => {}
+            Ok(Err(JobError::Request(e) | JobError::Bus(e))) => return Err(LaunchError::Bus(e)),
+            Err(_) => {
+                tracing::warn!(unit, "did not stop in {STOP_PATIENCE:?}, killing it");
+                _ = manager.kill_unit(unit, "all", nix::sys::signal::Signal::SIGKILL as i32).await;
+            }
+        }
+        // A unit that failed earlier would keep its name taken.
+        _ = manager.reset_failed_unit(unit).await;
+        Ok(())
+    }
+}
+
+impl Launcher for SystemdLauncher {
+    fn start<'a>(&'a self, unit: &'a str, session: Session) -> BoxFuture<'a, Result<(), LaunchError>> {
+        Box::pin(self.start_unit(unit, session))
+    }
+
+    fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
+        Box::pin(self.stop_unit(unit))
+    }
+}
+
+/// A session with its credentials resolved, ready to be requested.
+struct Launch {
+    description: String,
+    argv: Vec<String>,
+    device: OwnedFd,
+    report: OwnedFd,
+    environment: Vec<String>,
+    plain: Vec<(String, String)>,
+    encrypted: Vec<(String, String)>,
+}
+
+impl Launch {
+    fn new(session: Session) -> Result<Self, LaunchError> {
+        let (mut plain, mut encrypted) = (Vec::new(), Vec::new());
+        for Credential { id, source } in session.credentials {
+            let (path, is_encrypted) = match source {
+                CredentialSource::Path(path) => (path, false),
+                CredentialSource::Store(name) => find_in_store(&name)?,
+            };
+            let list = if is_encrypted { &mut encrypted } else { &mut plain };
+            list.push((id, path.to_string_lossy().into_owned()));
+        }
+        let environment =
+            session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
+        let Session { description, argv, device, report, .. } = session;
+        Ok(Self { description, argv, device, report, environment, plain, encrypted })
+    }
+
+    async fn request(
+        &self,
+        manager: &ManagerProxy<'_>,
+        unit: &str,
+        user: &str,
+    ) -> zbus::Result<OwnedObjectPath> {
+        // `no-env-expand`: a remote path may contain `$`. Only the Ex form has it.
+        let command = vec![(self.argv[0].as_str(), self.argv.clone(), vec!["no-env-expand"])];
+        let mut properties = vec![
+            ("Description", Value::from(self.description.as_str())),
+            // The job is done when the program was executed, and fails when it could not be.
+            ("Type", Value::from("exec")),
+            ("ExecStartEx", Value::from(command)),
+            ("User", Value::from(user)),
+            ("NoNewPrivileges", Value::from(true)),
+            ("StandardInputFileDescriptor", Value::from(Fd::from(&self.device))),
+            ("StandardOutputFileDescriptor", Value::from(Fd::from(&self.report))),
+            ("StandardError", Value::from("journal")),
+            ("Environment", Value::from(self.environment.clone())),
+            // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
+            ("Before", Value::from(vec!["docker.service", "podman.service"])),
+            ("After", Value::from(vec!["network.target", "network-online.target"])),
+            // A failed unit must not stay: systemd would keep its copy of the FUSE device and accesses would hang.
+            ("CollectMode", Value::from("inactive-or-failed")),
+            // But it stays as long as this connection, which asks it why.
+            ("AddRef", Value::from(true)),
+        ];
+        for (property, list) in
+            [("LoadCredential", &self.plain), ("LoadCredentialEncrypted", &self.encrypted)]
+        {
+            if !list.is_empty() {
+                properties.push((property, Value::from(list.clone())));
+            }
+        }
+        manager.start_transient_unit(unit, "fail", &properties, &[]).await
+    }
+}
+
+/// Why a job did not do what was asked.
+enum JobError {
+    Bus(zbus::Error),
+    Request(zbus::Error),
+    Failed(String),
+}
+
+/// Requests a job and waits for its end.
+async fn run_job<F>(manager: &ManagerProxy<'_>, request: impl FnOnce() -> F) -> Result<(), JobError>
+where
+    F: Future<Output = zbus::Result<OwnedObjectPath>>,
+{
+    // In this order, or the signal of a quick job is missed: PID 1 sends signals only to subscribers.
+    let mut ended = manager.receive_job_removed().await.map_err(JobError::Bus)?;
+    manager.subscribe().await.map_err(JobError::Bus)?;
+    let job = request().await.map_err(JobError::Request)?;
+    while let Some(signal) = ended.next().await {
+        let end = signal.args().map_err(JobError::Bus)?;
+        if end.job == job {
+            return if end.result == "done" { Ok(()) } else { Err(JobError::Failed(end.result)) };
+        }
+    }
+    Err(JobError::Bus(zbus::Error::InterfaceNotFound))
+}
+
+/// The exit status of a unit's program.
+async fn exit_status(connection: &Connection, manager: &ManagerProxy<'_>, unit: &str) -> Option<i32> {
+    let path = manager.get_unit(unit).await.ok()?;
+    let properties = PropertiesProxy::builder(connection).path(path).ok()?.build().await.ok()?;
+    let mut properties = properties.get_all("org.freedesktop.systemd1.Service").await.ok()?;
+    properties.remove("ExecMainStatus")?.try_into().ok()
+}
+
+/// Whether PID 1 answered with its error of this name.
+fn is(error: &zbus::Error, name: &str) -> bool {
+    let zbus::Error::MethodError(full, _, _) = error else { return false };
+    full.as_str().rsplit('.').next() == Some(name)
+}

@@ -1,0 +1,24 @@
+//! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
+//!
+//! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
+//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`] and [`askpass`].
+
+pub mod activation;
+pub mod askpass;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod directories;
+pub mod driver;
+pub mod launcher;
+pub mod locks;
+pub mod logging;
+pub mod mount;
+pub mod paths;
+pub mod protocol;
+pub mod references;
+pub mod replace;
+pub mod store;
+pub mod supervisor;
+mod sys;
+pub mod volume;

@@ -1,0 +1,23 @@
+//! The program has four roles: the daemon that Docker talks to, and three small ones that it starts itself.
+
+use clap::Parser;
+use sshfs_docker::{
+    askpass,
+    cli::{Cli, Command},
+    daemon,
+    mount::probe,
+    supervisor,
+};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // ssh starts its askpass program with a question as the only argument, so this comes before the command line.
+    if let Some(code) = askpass::answer_if_asked() {
+        return code;
+    }
+    match Cli::parse().command {
+        Command::Serve(options) => daemon::run(&options),
+        Command::RunSshfs { argv } => supervisor::run(&argv),
+        Command::Probe { mountpoint } => probe::answer(&mountpoint),
+    }
+}

@@ -1,0 +1,377 @@
+//! The life of a mount: made, proven alive, taken away. The kernel's mountinfo is the only record of what is mounted;
+//! nothing here remembers.
+//!
+//! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
+
+pub mod diagnosis;
+pub mod fuse;
+pub mod holders;
+pub mod mountinfo;
+pub mod plan;
+pub mod probe;
+pub mod report;
+
+use crate::{
+    config::Config,
+    directories,
+    launcher::{self, LaunchError, Launcher, Session},
+    paths::Paths,
+    replace::{self, Durability},
+    volume::{Spec, VolumeName},
+};
+use diagnosis::Cause;
+use fuse::FuseError;
+use holders::Holder;
+use mountinfo::Mount;
+use nix::errno::Errno;
+use probe::{Answer, Prober};
+use report::Report;
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout, timeout_at},
+};
+
+/// How long a mount that is there already may take to answer before it counts as hanging.
+const LIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long umount(2) may take before its server is ended by force.
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last words of a failed sshfs may take.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Why a volume is not mounted. The caller adds which volume and which remote.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// ssh or sshfs said why.
+    #[error("{0}")]
+    Remote(Cause),
+    /// Nothing happened in time; what was said meanwhile, if anything.
+    #[error("the server did not answer: timed out after {}s{}", .after.as_secs(), said_meanwhile(.said))]
+    Deadline {
+        /// The time it had.
+        after: Duration,
+        /// The text.
+        said: String,
+    },
+    /// It is mounted, containers use it, and the server does not answer.
+    #[error(
+        "it is mounted and in use, but the server did not answer for {}s; check the server and the network",
+        LIVE_PATIENCE.as_secs()
+    )]
+    Hanging,
+    /// See [`FuseError`].
+    #[error(transparent)]
+    Fuse(#[from] FuseError),
+    /// See [`LaunchError`].
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A file of our own.
+    #[error("{what}: {source}")]
+    Local {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn said_meanwhile(said: &str) -> String {
+    let said: String = said.lines().last().unwrap_or("").chars().filter(|c| !c.is_control()).collect();
+    if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
+}
+
+/// Why a mount was not taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum UnmountError {
+    /// Another mount namespace holds it.
+    #[error("it is in use: {}", holders_text(.0))]
+    Held(Vec<Holder>),
+    /// A process of the host has a file or its working directory in it.
+    #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
+    Busy(PathBuf),
+    /// umount(2) failed otherwise.
+    #[error("cannot unmount {}: {errno}", path.display())]
+    Failed {
+        /// The mountpoint.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// /proc cannot be read.
+    #[error("cannot read /proc: {0}")]
+    Proc(#[from] io::Error),
+}
+
+fn holders_text(holders: &[Holder]) -> String {
+    let shown: Vec<_> = holders
+        .iter()
+        .take(3)
+        .map(|h| format!("process {} ({}) has it at {}", h.pid, h.command, h.mountpoint.display()))
+        .collect();
+    let more = holders.len().saturating_sub(shown.len());
+    if more > 0 { format!("{}, and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+/// Makes and takes away the mounts of volumes.
+#[derive(Debug)]
+pub struct Mounter {
+    paths: Paths,
+    config: Arc<Config>,
+    launcher: Box<dyn Launcher>,
+    prober: Arc<Prober>,
+    /// This program, which supervises sshfs and probes mounts.
+    program: PathBuf,
+}
+
+impl Mounter {
+    /// Prepares the directories for mountpoints.
+    pub fn open(
+        paths: Paths,
+        config: Arc<Config>,
+        launcher: Box<dyn Launcher>,
+        program: PathBuf,
+    ) -> io::Result<Self> {
+        directories::ensure(&paths.mountpoint_directories(), 0o711)?;
+        directories::ensure(&paths.mountpoints(), 0o711)?;
+        if let Some(parent) = paths.pinned_host_key(&VolumeName::new("x").map_err(io::Error::other)?).parent()
+        {
+            directories::ensure(parent, 0o711)?;
+        }
+        if mountinfo::at(&paths.mountpoints())?.is_none() {
+            fuse::ensure_read_only_view(&paths.mountpoint_directories(), &paths.mountpoints())?;
+        }
+        let prober = Arc::new(Prober::new(program.clone()));
+        Ok(Self { paths, config, launcher, prober, program })
+    }
+
+    /// The path that Docker gets.
+    #[must_use]
+    pub fn mountpoint(&self, name: &VolumeName) -> PathBuf {
+        self.paths.mountpoint(name)
+    }
+
+    /// The mountpoints of all volumes that are mounted, dead or alive.
+    pub fn all_mounted(&self) -> io::Result<HashSet<PathBuf>> {
+        let view = self.paths.mountpoints();
+        let mounts = mountinfo::own()?.into_iter().map(|mount| mount.mountpoint);
+        Ok(mounts.filter(|mountpoint| mountpoint.parent() == Some(&view)).collect())
+    }
+
+    /// What the kernel has mounted for a volume, dead or alive.
+    pub fn mounted(&self, name: &VolumeName) -> io::Result<Option<Mount>> {
+        mountinfo::at(&self.mountpoint(name))
+    }
+
+    /// Makes sure that the volume is mounted and answers. `in_use` says that somebody relies on the mount that may be
+    /// there: it is then replaced only if it is dead.
+    pub async fn mount(
+        &self,
+        name: &VolumeName,
+        spec: &Spec,
+        in_use: bool,
+        deadline: Instant,
+    ) -> Result<(), MountError> {
+        let mountpoint = self.mountpoint(name);
+        let existing = self.mounted(name).map_err(local("reading mountinfo"))?;
+        if let Some(existing) = existing {
+            let patience = LIVE_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
+            match self.prober.ask(&mountpoint, patience).await {
+                Answer::Alive => return Ok(()),
+                Answer::Failed(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV) => {
+                    tracing::warn!(volume = %name, "its mount is dead, replacing it");
+                }
+                answer => {
+                    if in_use || !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {
+                        return Err(match answer {
+                            Answer::Failed(errno) => MountError::Remote(diagnosis::of_errno(errno)),
+                            _ => MountError::Hanging,
+                        });
+                    }
+                }
+            }
+            self.tear_down(name).await;
+        }
+        let started = Instant::now();
+        let result = self.mount_anew(name, spec, deadline).await;
+        match &result {
+            Ok(()) => tracing::info!(
+                volume = %name, remote = %spec.remote, unit = %unit(name),
+                "mounted in {} ms", started.elapsed().as_millis()
+            ),
+            Err(_) => self.tear_down(name).await,
+        }
+        result
+    }
+
+    async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let plan = plan::plan(name, spec, &self.paths, &self.config);
+        for credential in &plan.credentials {
+            launcher::check_source(&credential.source)?;
+        }
+        self.prepare(name, spec)?;
+        let mountpoint = self.mountpoint(name);
+        let device = fuse::mount_without_server(&mountpoint, &spec.remote.to_string(), &plan.kernel)?;
+        let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
+        let mut argv =
+            vec![self.program.to_string_lossy().into_owned(), "run-sshfs".to_owned(), "--".to_owned()];
+        argv.extend(plan.argv);
+        let session = Session {
+            description: format!("sshfs volume {name} from {}", spec.remote),
+            argv,
+            device,
+            report: report_writer,
+            credentials: plan.credentials,
+            askpass: plan.askpass,
+        };
+        let out_of_time = |report: &Report| MountError::Deadline { after: patience, said: report.said() };
+        timeout_at(deadline, self.launcher.start(&unit(name), session))
+            .await
+            .map_err(|_| out_of_time(&report))??;
+
+        let patience_left = deadline.saturating_duration_since(Instant::now());
+        let answer = tokio::select! {
+            answer = self.prober.ask(&mountpoint, patience_left) => answer,
+            () = report.end() => Answer::Failed(Errno::ENOTCONN),
+        };
+        match answer {
+            Answer::Alive => {}
+            Answer::TimedOut => return Err(out_of_time(&report)),
+            Answer::Failed(errno) => {
+                // The kernel tells of the end of sshfs a little before the supervisor does.
+                _ = timeout(LAST_WORDS, report.end()).await;
+                let said = report.said();
+                tracing::info!(volume = %name, %errno, "not mounted; ssh and sshfs said: {}", said.trim_end());
+                let ended = !matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM);
+                return Err(MountError::Remote(if ended {
+                    diagnosis::diagnose(&said)
+                } else {
+                    diagnosis::of_errno(errno)
+                }));
+            }
+        }
+        self.check_and_tune(name, spec)
+    }
+
+    /// Says success only when mountinfo agrees with the probe, and sets what can be set only on a live mount.
+    fn check_and_tune(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+        let mounted = self.mounted(name).map_err(local("reading mountinfo"))?;
+        let Some(mount) = mounted.filter(|mount| mount.filesystem == fuse::FILESYSTEM) else {
+            let gone = io::Error::from(io::ErrorKind::NotFound);
+            return Err(MountError::Local {
+                what: "the mount disappeared while it was made".to_owned(),
+                source: gone,
+            });
+        };
+        let kib = spec.read_ahead_kib.unwrap_or(self.config.read_ahead_kib);
+        if let Err(e) = fuse::set_read_ahead(mount.device, kib) {
+            // A slower volume is better than none; /sys is read-only in a container.
+            tracing::warn!(volume = %name, "cannot set the read-ahead, ignoring: {e}");
+        }
+        Ok(())
+    }
+
+    /// The files that a mount needs beforehand.
+    fn prepare(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+        let directory = self.paths.mountpoint_directories().join(name.as_str());
+        directories::ensure(&directory, 0o000).map_err(local("making the mountpoint"))?;
+        if let Some(host_key) = &spec.host_key {
+            let file = self.paths.pinned_host_key(name);
+            if let Some(parent) = file.parent() {
+                let content = host_key.known_hosts();
+                replace::replace(parent, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
+                    .map_err(local("writing the pinned host key"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts unless somebody uses it, and ends its unit. Not being mounted is fine.
+    pub async fn unmount(&self, name: &VolumeName) -> Result<(), UnmountError> {
+        if let Some(mount) = self.mounted(name)? {
+            let holders = self.holders(&mount).await?;
+            if !holders.is_empty() {
+                return Err(UnmountError::Held(holders));
+            }
+            let mountpoint = self.mountpoint(name);
+            match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(Errno::EBUSY) => return Err(UnmountError::Busy(mountpoint)),
+                // Its server is dead or hangs, and nobody uses it.
+                Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
+            }
+        }
+        self.tear_down(name).await;
+        match self.mounted(name)? {
+            None => {
+                tracing::info!(volume = %name, unit = %unit(name), "unmounted");
+                Ok(())
+            }
+            Some(_) => Err(UnmountError::Failed { path: self.mountpoint(name), errno: Errno::EBUSY }),
+        }
+    }
+
+    /// Ends the unit and detaches whatever is left. Goes on when a step fails, and reports each.
+    async fn tear_down(&self, name: &VolumeName) {
+        let unit = unit(name);
+        if let Err(e) = self.launcher.stop(&unit).await {
+            tracing::warn!(volume = %name, unit, "cannot stop the unit, going on: {e}");
+        }
+        // Each round takes the uppermost of several mounts.
+        while let Ok(Some(_)) = self.mounted(name) {
+            if let Err(errno) =
+                self.umount_within(UNMOUNT_PATIENCE, self.mountpoint(name), fuse::detach).await
+            {
+                tracing::error!(volume = %name, "cannot detach {}: {errno}", self.mountpoint(name).display());
+                break;
+            }
+        }
+    }
+
+    /// umount(2) writes dirty pages back first and can block as long as the server does.
+    async fn umount_within(
+        &self,
+        patience: Duration,
+        path: PathBuf,
+        umount: fn(&Path) -> nix::Result<()>,
+    ) -> nix::Result<()> {
+        match timeout(patience, spawn_blocking(move || umount(&path))).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Errno::EIO),
+            Err(_) => Err(Errno::ETIMEDOUT),
+        }
+    }
+
+    /// Removes the mountpoint of a volume that is not mounted. rmdir(2) alone: it fails on a mountpoint and on a
+    /// directory that is not empty.
+    pub fn remove_mountpoint(&self, name: &VolumeName) -> io::Result<()> {
+        _ = std::fs::remove_file(self.paths.pinned_host_key(name));
+        match std::fs::remove_dir(self.paths.mountpoint_directories().join(name.as_str())) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Who else uses a mount.
+    pub async fn holders(&self, mount: &Mount) -> io::Result<Vec<Holder>> {
+        let mount = mount.clone();
+        spawn_blocking(move || holders::find(&mount)).await.map_err(io::Error::other)?
+    }
+}
+
+/// The unit of a volume's mount.
+#[must_use]
+pub fn unit(name: &VolumeName) -> String {
+    format!("sshfs-docker-mount-{name}.service")
+}
+
+fn local(what: &str) -> impl FnOnce(io::Error) -> MountError {
+    let what = what.to_owned();
+    move |source| MountError::Local { what, source }
+}

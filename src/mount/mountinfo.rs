@@ -1,0 +1,153 @@
+//! /proc/PID/mountinfo: what the kernel says is mounted (proc_pid_mountinfo(5)).
+
+use std::{
+    ffi::OsString,
+    fmt, fs, io,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Unique over all mount namespaces of the host.
+    pub id: u32,
+    /// `st_dev` of the file system: the superblock, whoever has it mounted where.
+    pub device: Device,
+    /// Where, as the process sees it.
+    pub mountpoint: PathBuf,
+    /// `shared:N`: the peer group.
+    pub shared: Option<u32>,
+    /// `master:N`: the peer group from which mounts and unmounts arrive here.
+    pub master: Option<u32>,
+    /// `fuse.sshfs` and the like.
+    pub filesystem: String,
+}
+
+/// Major and minor number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Device {
+    /// 0 for FUSE.
+    pub major: u32,
+    /// Which FUSE connection.
+    pub minor: u32,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// All mounts that this process sees.
+pub fn own() -> io::Result<Vec<Mount>> {
+    Ok(parse(&fs::read("/proc/self/mountinfo")?))
+}
+
+/// The uppermost mount at `mountpoint`, if there is one. Never touches the file system itself, which may hang.
+pub fn at(mountpoint: &Path) -> io::Result<Option<Mount>> {
+    Ok(own()?.into_iter().rfind(|mount| mount.mountpoint == mountpoint))
+}
+
+/// Reads a mountinfo file. A line that is not understood is left out: it cannot be one of ours, which the kernel
+/// writes in the documented form.
+#[must_use]
+pub fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|b| *b == b'\n').filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|b| *b == b' ');
+    let id = number(fields.next()?)?;
+    let _parent = fields.next()?;
+    let device = fields.next()?;
+    let colon = device.iter().position(|b| *b == b':')?;
+    let device = Device { major: number(&device[..colon])?, minor: number(&device[colon + 1..])? };
+    let _root = fields.next()?;
+    let mountpoint = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    let _options = fields.next()?;
+    let (mut shared, mut master) = (None, None);
+    // Zero or more optional fields, ended by a single dash.
+    loop {
+        match fields.next()? {
+            b"-" => break,
+            field if field.starts_with(b"shared:") => shared = Some(number(&field[7..])?),
+            field if field.starts_with(b"master:") => master = Some(number(&field[7..])?),
+            _ => {}
+        }
+    }
+    let filesystem = String::from_utf8(unescape(fields.next()?)).ok()?;
+    Some(Mount { id, device, mountpoint, shared, master, filesystem })
+}
+
+fn number(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Undoes `\040` and its like (mangle() in fs/seq_file.c: blank, tab, newline, backslash).
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let octal = |b: &u8| (b'0'..=b'7').contains(b).then(|| u32::from(b - b'0'));
+        let escaped = match rest {
+            [b'\\', a, b, c, ..] => {
+                octal(a).zip(octal(b)).zip(octal(c)).map(|((a, b), c)| a * 64 + b * 8 + c)
+            }
+            _ => None,
+        };
+        if let Some(byte) = escaped.and_then(|code| u8::try_from(code).ok()) {
+            bytes.push(byte);
+            rest = &rest[4..];
+        } else {
+            bytes.push(*first);
+            rest = tail;
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn lines_as_the_kernel_writes_them() {
+        let text = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+            71 29 0:55 / /var/lib/sshfs-docker/mnt/data rw,nosuid,nodev,relatime shared:40 - fuse.sshfs alice@h:/a\\040b rw\n\
+            72 29 0:56 / /with\\040blank\\134 rw shared:4 master:3 propagate_from:2 - fuse x rw\n\
+            garbage\n";
+        let mounts = parse(text);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!((mounts[0].shared, mounts[0].master), (None, Some(1)));
+        assert_eq!(mounts[1].id, 71);
+        assert_eq!(mounts[1].device, Device { major: 0, minor: 55 });
+        assert_eq!(mounts[1].mountpoint, Path::new("/var/lib/sshfs-docker/mnt/data"));
+        assert_eq!(mounts[1].filesystem, "fuse.sshfs");
+        assert_eq!(mounts[2].mountpoint, Path::new("/with blank\\"));
+        assert_eq!((mounts[2].shared, mounts[2].master), (Some(4), Some(3)));
+    }
+
+    #[test]
+    fn this_host_has_a_root() {
+        assert!(at(Path::new("/")).unwrap().is_some());
+        assert!(at(Path::new("/no/such/mountpoint")).unwrap().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(text in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn escaped_paths_read_back(path in prop::collection::vec(1..=255u8, 0..40)) {
+            let escaped: Vec<u8> = path.iter().flat_map(|b| match b {
+                b' ' | b'\t' | b'\n' | b'\\' => format!("\\{b:03o}").into_bytes(),
+                _ => vec![*b],
+            }).collect();
+            prop_assert_eq!(unescape(&escaped), path);
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The command line of sshfs for a volume. Pure: what goes in are checked options, what comes out is argv.
+
+use crate::{
+    config::Config,
+    launcher::{Credential, credential_path},
+    paths::Paths,
+    volume::{
+        CredentialSource, Spec, VolumeName,
+        options::{HostKeyPolicy, PasswordSource, Setting},
+    },
+};
+use std::{collections::BTreeMap, path::Path};
+
+/// Options of volumes where neither they nor the administrator say otherwise.
+///
+/// - `reconnect`: the mount outlives a restart of sshd.
+/// - the keep-alive ends a connection whose server is gone after 45 s; without it an access waits for ever.
+/// - `ConnectTimeout`: without it a reconnect to a dark server waits for TCP's two minutes (the keep-alive does not
+///   cover the handshake).
+/// - AES-GCM first: twice the throughput of OpenSSH's first choice where the CPU has AES instructions. `^` puts them in
+///   front of the client's own list, so that nothing else changes.
+const DEFAULTS: &[(&str, Option<&str>)] = &[
+    ("reconnect", None),
+    ("ServerAliveInterval", Some("15")),
+    ("ServerAliveCountMax", Some("3")),
+    ("ConnectTimeout", Some("10")),
+    ("Ciphers", Some("^aes128-gcm@openssh.com,aes256-gcm@openssh.com")),
+];
+
+/// Identifiers of the credentials that come from files; names of the credential store are their own.
+const IDENTITY: &str = "identity";
+const PASSWORD: &str = "password";
+
+/// What sshfs is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// `sshfs` and its arguments.
+    pub argv: Vec<String>,
+    /// Files that it may read.
+    pub credentials: Vec<Credential>,
+    /// The credential that answers ssh's questions.
+    pub askpass: Option<String>,
+    /// Options for mount(2).
+    pub kernel: Vec<Setting>,
+}
+
+/// Plans the mount of `spec` with the mountpoint passed as standard input.
+#[must_use]
+pub fn plan(name: &VolumeName, spec: &Spec, paths: &Paths, config: &Config) -> Plan {
+    let mut credentials = Vec::new();
+    let mut identity = None;
+    if let Some(source) = &spec.identity {
+        identity = Some(add(&mut credentials, IDENTITY, source.clone()));
+    }
+    let askpass = spec.password.as_ref().map(|password| {
+        let source = match password {
+            PasswordSource::Credential(source) => source.clone(),
+            PasswordSource::Stored => CredentialSource::Path(paths.secret(name)),
+        };
+        add(&mut credentials, PASSWORD, source)
+    });
+
+    let mut argv: Vec<String> =
+        ["sshfs", &spec.remote.to_string(), "/dev/fd/0", "-f"].map(str::to_owned).into();
+    argv.extend(["-F".to_owned(), text(&paths.ssh_config())]);
+    for (name, value) in own_options(name, spec, paths, identity.as_deref(), askpass.is_some()) {
+        push(&mut argv, name, Some(&value));
+    }
+    for (name, value) in effective_options(spec, config) {
+        push(&mut argv, name, value);
+    }
+    let kernel = spec.kernel.iter().chain(&config.defaults.kernel).cloned().collect();
+    Plan { argv, credentials, askpass, kernel }
+}
+
+fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource) -> String {
+    let id = match &source {
+        CredentialSource::Path(_) => id.to_owned(),
+        // systemd checks that an encrypted credential is used under the name it was encrypted for.
+        CredentialSource::Store(name) => name.clone(),
+    };
+    if !credentials.iter().any(|known| known.id == id) {
+        credentials.push(Credential { id: id.clone(), source });
+    }
+    id
+}
+
+/// What the driver decides. First on the command line: ssh takes the first value of an option.
+fn own_options(
+    name: &VolumeName,
+    spec: &Spec,
+    paths: &Paths,
+    identity: Option<&str>,
+    has_password: bool,
+) -> Vec<(&'static str, String)> {
+    let mut options = Vec::new();
+    if let Some(port) = spec.port {
+        options.push(("port", port.to_string()));
+    }
+    let known_hosts = match (&spec.host_key, spec.host_key_policy) {
+        (Some(_), _) => ("yes", paths.pinned_host_key(name), "none".to_owned()),
+        (None, HostKeyPolicy::Yes) => ("yes", paths.learnt_known_hosts(), text(&paths.admin_known_hosts())),
+        (None, HostKeyPolicy::AcceptNew) => {
+            ("accept-new", paths.learnt_known_hosts(), text(&paths.admin_known_hosts()))
+        }
+    };
+    options.push(("StrictHostKeyChecking", known_hosts.0.to_owned()));
+    options.push(("UserKnownHostsFile", text(&known_hosts.1)));
+    options.push(("GlobalKnownHostsFile", known_hosts.2));
+    // A server must not add keys to the store after the first one.
+    options.push(("UpdateHostKeys", "no".to_owned()));
+    if let Some(id) = identity {
+        // Offering other keys first would use up the server's MaxAuthTries.
+        options.push(("IdentitiesOnly", "yes".to_owned()));
+        options.push(("IdentityFile", credential_path(id)));
+    }
+    if has_password {
+        // The askpass program has one answer; asking again would only lock the account.
+        options.push(("NumberOfPasswordPrompts", "1".to_owned()));
+    } else {
+        options.push(("BatchMode", "yes".to_owned()));
+    }
+    options
+}
+
+/// The volume's options over the administrator's over the built-in ones.
+fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str, Option<&'a str>> {
+    let mut options: BTreeMap<_, _> = DEFAULTS.iter().copied().collect();
+    for (settings, switched_off) in
+        [(&config.defaults.sshfs, &config.defaults.switched_off), (&spec.sshfs, &spec.switched_off)]
+    {
+        options.retain(|name, _| !switched_off.contains(name));
+        options.extend(settings.iter().map(|s| (s.name, s.value.as_deref())));
+    }
+    options
+}
+
+/// Appends `-o name=value`. A comma separates options there and a backslash escapes (libfuse's fuse_opt.c), so both
+/// are escaped.
+fn push(argv: &mut Vec<String>, name: &str, value: Option<&str>) {
+    argv.push("-o".to_owned());
+    argv.push(match value {
+        Some(value) => format!("{name}={}", value.replace('\\', "\\\\").replace(',', "\\,")),
+        None => name.to_owned(),
+    });
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume::{Policy, options::Options};
+
+    fn plan_of(pairs: &[(&str, &str)]) -> Plan {
+        let mut options: Options = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let has_password = options.remove("password").is_some();
+        options.entry("sshcmd".to_owned()).or_insert_with(|| "alice@storage:/srv/my data".to_owned());
+        let spec = Spec::parse(&options, has_password, &Policy::default()).unwrap();
+        let paths =
+            Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
+        let config = Config::read(Path::new("/nonexistent")).unwrap();
+        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config)
+    }
+
+    fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {
+        plan.argv.iter().filter_map(|a| a.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn the_first_minute() {
+        assert_eq!(
+            plan_of(&[]).argv.join(" "),
+            "sshfs alice@storage:/srv/my data /dev/fd/0 -f -F /etc/x/ssh_config \
+             -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/var/lib/x/home/known_hosts \
+             -o GlobalKnownHostsFile=/etc/x/known_hosts -o UpdateHostKeys=no -o BatchMode=yes \
+             -o Ciphers=^aes128-gcm@openssh.com\\,aes256-gcm@openssh.com -o ConnectTimeout=10 \
+             -o ServerAliveCountMax=3 -o ServerAliveInterval=15 -o reconnect"
+        );
+    }
+
+    #[test]
+    fn secrets_are_named_and_never_on_the_command_line() {
+        let plan = plan_of(&[("identity_file", "/root/.ssh/id"), ("password", "hunter2")]);
+        assert_eq!(values(&plan, "IdentityFile"), ["${CREDENTIALS_DIRECTORY}/identity"]);
+        assert_eq!(plan.askpass.as_deref(), Some("password"));
+        let sources: Vec<_> = plan.credentials.iter().map(|c| c.source.to_string()).collect();
+        assert_eq!(sources, ["/root/.ssh/id", "/var/lib/x/secrets/data"]);
+        assert!(!format!("{plan:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_pinned_key_leaves_no_other_way() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        let plan = plan_of(&[("host_key", key), ("StrictHostKeyChecking", "accept-new")]);
+        assert_eq!(values(&plan, "StrictHostKeyChecking"), ["yes"]);
+        assert_eq!(values(&plan, "UserKnownHostsFile"), ["/run/x/host-keys/data"]);
+        assert_eq!(values(&plan, "GlobalKnownHostsFile"), ["none"]);
+    }
+
+    #[test]
+    fn a_volume_overrides_and_switches_off_defaults() {
+        let plan =
+            plan_of(&[("Ciphers", "aes256-ctr"), ("reconnect", "false"), ("ServerAliveInterval", "5")]);
+        assert_eq!(values(&plan, "Ciphers"), ["aes256-ctr"]);
+        assert_eq!(values(&plan, "ServerAliveInterval"), ["5"]);
+        assert!(!plan.argv.contains(&"reconnect".to_owned()));
+    }
+
+    #[test]
+    fn credentials_of_the_store_keep_their_name() {
+        let plan = plan_of(&[("identity_file", "storage-key")]);
+        assert_eq!(plan.credentials[0].id, "storage-key");
+        assert_eq!(values(&plan, "IdentityFile"), ["${CREDENTIALS_DIRECTORY}/storage-key"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Where everything is. This page is the layout's only definition; the schema of each file is where it is
+//! written (`store.rs`, `references.rs`).
+//!
+//! ```text
+//! /etc/sshfs-docker/             written by the administrator only
+//!   config.toml                  settings; see config.rs
+//!   ssh_config                   aliases and per-host settings, read by every ssh of ours
+//!   known_hosts                  host keys that the administrator vouches for
+//! /var/lib/sshfs-docker/         0711 root
+//!   volumes/NAME.json            definition of a volume, 0600; schema 1
+//!   secrets/NAME                 the value of the `password` option, 0600
+//!   mountpoints/NAME/            empty directories, 0000
+//!   mnt/                         a read-only bind mount of mountpoints/
+//!   mnt/NAME                     what Docker gets: sshfs is mounted here. While it is not, the path lies on the
+//!                                read-only mount, where not even root in a container can write
+//!   home/                        home of the user sshfs-docker
+//!     known_hosts                host keys learnt at the first mount (accept-new)
+//! /run/sshfs-docker/             0711 root, gone after a reboot, kept while the daemon is away
+//!   references/NAME.json         who holds the volume, 0600; schema 1
+//!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
+//!   credentials/NAME/            copies of keys, only where systemd is not PID 1
+//!   lock                         one daemon at a time
+//! ```
+
+use crate::volume::VolumeName;
+use std::path::PathBuf;
+
+/// The three roots of the layout.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// `/etc/sshfs-docker`
+    pub configuration: PathBuf,
+    /// `/var/lib/sshfs-docker`
+    pub state: PathBuf,
+    /// `/run/sshfs-docker`
+    pub runtime: PathBuf,
+}
+
+impl Paths {
+    /// Settings of the administrator.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.configuration.join("config.toml")
+    }
+
+    /// The `-F` file of ssh.
+    #[must_use]
+    pub fn ssh_config(&self) -> PathBuf {
+        self.configuration.join("ssh_config")
+    }
+
+    /// Host keys of the administrator.
+    #[must_use]
+    pub fn admin_known_hosts(&self) -> PathBuf {
+        self.configuration.join("known_hosts")
+    }
+
+    /// Definitions.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.state.join("volumes")
+    }
+
+    /// Values of the `password` option.
+    #[must_use]
+    pub fn secrets(&self) -> PathBuf {
+        self.state.join("secrets")
+    }
+
+    /// The password of one volume.
+    #[must_use]
+    pub fn secret(&self, name: &VolumeName) -> PathBuf {
+        self.secrets().join(name.as_str())
+    }
+
+    /// The real directories below the mountpoints.
+    #[must_use]
+    pub fn mountpoint_directories(&self) -> PathBuf {
+        self.state.join("mountpoints")
+    }
+
+    /// The read-only view in which mounts are made.
+    #[must_use]
+    pub fn mountpoints(&self) -> PathBuf {
+        self.state.join("mnt")
+    }
+
+    /// The path that Docker gets for a volume.
+    #[must_use]
+    pub fn mountpoint(&self, name: &VolumeName) -> PathBuf {
+        self.mountpoints().join(name.as_str())
+    }
+
+    /// Home of the user that runs sshfs.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.state.join("home")
+    }
+
+    /// Host keys learnt by `accept-new`.
+    #[must_use]
+    pub fn learnt_known_hosts(&self) -> PathBuf {
+        self.home().join("known_hosts")
+    }
+
+    /// Who holds which volume.
+    #[must_use]
+    pub fn references(&self) -> PathBuf {
+        self.runtime.join("references")
+    }
+
+    /// The `known_hosts` file of a volume that pins its key.
+    #[must_use]
+    pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
+        self.runtime.join("host-keys").join(name.as_str())
+    }
+
+    /// Key copies for sshfs as a child process.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.runtime.join("credentials")
+    }
+
+    /// The lock file.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.runtime.join("lock")
+    }
+}

@@ -1,0 +1,94 @@
+//! Docker's volume plugin protocol, version 1: HTTP on a Unix socket, one POST per call, JSON both ways.
+//!
+//! This module knows the wire and nothing of what a volume is. The behaviour follows what dockerd and podman do, not
+//! only what the documentation says:
+//!
+//! - Only status 200 with a JSON object is success (moby `pkg/plugins/client.go`), and podman takes every 200 for
+//!   success, so each error is a status other than 200 with `{"Err": "…"}`.
+//! - dockerd takes any error of Get for "no such volume" and forgets what it knows about it. [`VolumeDriver::get`]
+//!   and [`VolumeDriver::list`] therefore are plain functions: they cannot wait for anything.
+//! - dockerd repeats a call whose connection broke with an empty body (`callWithRetry`). An empty Get gets its
+//!   connection closed, which dockerd does not take for an answer; other calls get an error.
+//! - A call runs to its end when its caller hangs up. Mount learns of it, to take the mount back.
+
+pub mod router;
+pub mod server;
+pub mod wire;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// A driver of volumes, as Docker sees it.
+pub trait VolumeDriver: Send + Sync + 'static {
+    /// Shown to the user as it is.
+    type Error: fmt::Display + Send;
+
+    /// VolumeDriver.Create: defines a volume. Repeating it with the same options is a success.
+    fn create(
+        &self,
+        name: &str,
+        options: BTreeMap<String, String>,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// VolumeDriver.Remove: forgets a volume that is not in use.
+    fn remove(&self, name: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// VolumeDriver.Mount: makes a volume available for the caller `id`. The path is absolute and a live mountpoint.
+    fn mount(
+        &self,
+        name: &str,
+        id: &str,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<PathBuf, Self::Error>> + Send;
+
+    /// VolumeDriver.Unmount: the caller `id` is done. Unknown names and ids are fine.
+    fn unmount(&self, name: &str, id: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// VolumeDriver.Path: where the volume is mounted; None while it is not.
+    fn path(&self, name: &str) -> Result<Option<PathBuf>, Self::Error>;
+
+    /// VolumeDriver.Get: what is known of a volume, at once.
+    fn get(&self, name: &str) -> Result<VolumeInfo, Self::Error>;
+
+    /// VolumeDriver.List: all volumes, at once.
+    fn list(&self) -> Vec<VolumeInfo>;
+}
+
+/// What Get and List tell of a volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VolumeInfo {
+    /// Exactly as created.
+    pub name: String,
+    /// Where it is mounted; None while it is not.
+    pub mountpoint: Option<PathBuf>,
+    /// RFC 3339, or None where it is not known: dockerd drops a volume with any other text.
+    pub created_at: Option<String>,
+    /// Shown by `docker volume inspect`.
+    pub status: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The peer of a connection.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    gone: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// Whether the peer closed its side, so that an answer reaches nobody.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    fn has_gone(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}

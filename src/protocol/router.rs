@@ -1,0 +1,155 @@
+//! From a path and a body to a call of the driver, and from its result to an answer. No sockets.
+
+use super::{
+    Caller, VolumeDriver,
+    wire::{
+        ActivateResponse, CapabilitiesResponse, CreateRequest, EmptyResponse, ErrorResponse, GetResponse,
+        ListResponse, MountRequest, MountpointResponse, NameRequest,
+    },
+};
+use hyper::StatusCode;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt;
+
+/// What the caller gets.
+#[derive(Debug, PartialEq)]
+pub enum Answer {
+    /// Status and JSON.
+    Json(StatusCode, Vec<u8>),
+    /// The connection is closed without an answer.
+    HangUp,
+}
+
+/// The calls of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Plugin.Activate
+    Activate,
+    /// VolumeDriver.Capabilities
+    Capabilities,
+    /// VolumeDriver.Create
+    Create,
+    /// VolumeDriver.Remove
+    Remove,
+    /// VolumeDriver.Mount
+    Mount,
+    /// VolumeDriver.Unmount
+    Unmount,
+    /// VolumeDriver.Path
+    Path,
+    /// VolumeDriver.Get
+    Get,
+    /// VolumeDriver.List
+    List,
+}
+
+impl Call {
+    /// The call behind a path of the HTTP request.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        Some(match path {
+            "/Plugin.Activate" => Self::Activate,
+            "/VolumeDriver.Capabilities" => Self::Capabilities,
+            "/VolumeDriver.Create" => Self::Create,
+            "/VolumeDriver.Remove" => Self::Remove,
+            "/VolumeDriver.Mount" => Self::Mount,
+            "/VolumeDriver.Unmount" => Self::Unmount,
+            "/VolumeDriver.Path" => Self::Path,
+            "/VolumeDriver.Get" => Self::Get,
+            "/VolumeDriver.List" => Self::List,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a body cannot be read.
+enum BadBody {
+    /// A repeated request of dockerd, which lost its body.
+    Empty,
+    NotJson(serde_json::Error),
+}
+
+/// Carries out `call` with the request's `body`.
+pub async fn dispatch<D: VolumeDriver>(driver: &D, call: Call, body: &[u8], caller: &Caller) -> Answer {
+    let answer = match call {
+        Call::Activate => Ok(ok(&ActivateResponse::VOLUME_DRIVER)),
+        Call::Capabilities => Ok(ok(&CapabilitiesResponse::LOCAL)),
+        Call::List => Ok(ok(&ListResponse::from(driver.list()))),
+        Call::Get => read(body).map(|NameRequest { name }| match driver.get(&name) {
+            Ok(info) => ok(&GetResponse::from(info)),
+            Err(e) => failed(e),
+        }),
+        Call::Path => read(body).map(|NameRequest { name }| match driver.path(&name) {
+            Ok(path) => ok(&MountpointResponse::new(path.as_deref())),
+            Err(e) => failed(e),
+        }),
+        Call::Create => match read(body) {
+            Ok(CreateRequest { name, options }) => {
+                Ok(empty_or_failed(driver.create(&name, options.unwrap_or_default()).await))
+            }
+            Err(e) => Err(e),
+        },
+        Call::Remove => match read(body) {
+            Ok(NameRequest { name }) => Ok(empty_or_failed(driver.remove(&name).await)),
+            Err(e) => Err(e),
+        },
+        Call::Mount => match read(body) {
+            Ok(MountRequest { name, id }) => Ok(match driver.mount(&name, &id, caller).await {
+                Ok(path) => ok(&MountpointResponse::new(Some(&path))),
+                Err(e) => failed(e),
+            }),
+            Err(e) => Err(e),
+        },
+        Call::Unmount => match read(body) {
+            Ok(MountRequest { name, id }) => Ok(empty_or_failed(driver.unmount(&name, &id).await)),
+            Err(e) => Err(e),
+        },
+    };
+    match (answer, call) {
+        (Ok(answer), _) => answer,
+        // An error would make dockerd forget the volume; a closed connection does not.
+        (Err(BadBody::Empty), Call::Get) => Answer::HangUp,
+        (Err(BadBody::Empty), _) => error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the request has no body: dockerd repeats a call without it when the connection broke; please try again",
+        ),
+        (Err(BadBody::NotJson(e)), _) => {
+            error(StatusCode::BAD_REQUEST, format!("the request is not valid: {e}"))
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
+    if body.trim_ascii().is_empty() {
+        return Err(BadBody::Empty);
+    }
+    serde_json::from_slice(body).map_err(BadBody::NotJson)
+}
+
+fn empty_or_failed(result: Result<(), impl fmt::Display>) -> Answer {
+    match result {
+        Ok(()) => ok(&EmptyResponse {}),
+        Err(e) => failed(e),
+    }
+}
+
+fn failed(e: impl fmt::Display) -> Answer {
+    error(StatusCode::INTERNAL_SERVER_ERROR, e)
+}
+
+/// An error that the user reads.
+pub fn error(status: StatusCode, e: impl fmt::Display) -> Answer {
+    json(status, &ErrorResponse { err: e.to_string() })
+}
+
+fn ok(value: &impl Serialize) -> Answer {
+    json(StatusCode::OK, value)
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(json) => Answer::Json(status, json),
+        // Strings and maps of strings cannot fail to serialise; should they, no answer is safer than a wrong one.
+        Err(_) => Answer::HangUp,
+    }
+}

@@ -1,0 +1,187 @@
+//! HTTP on the plugin socket: connections, limits, shutdown.
+
+use super::{
+    Caller, VolumeDriver,
+    router::{self, Answer, Call},
+    wire::CONTENT_TYPE,
+};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use std::{future::Future, io, os::fd::AsFd, sync::Arc, time::Duration};
+use tokio::{
+    io::Interest,
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+
+/// No option list is that long.
+const MOST_BODY: usize = 1024 * 1024;
+/// How long a request may take to arrive.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// dockerd opens one connection per volume at boot; the rest waits in the kernel's queue.
+const MOST_CONNECTIONS: usize = 1024;
+/// How long calls in flight may take at shutdown; a mount takes less.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(110);
+
+/// Proof that a call is running: held by its task, awaited by the shutdown.
+type Running = mpsc::Sender<()>;
+
+/// Serves `listener` until `stop` is done, then finishes the calls in flight.
+pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop: impl Future<Output = ()>) {
+    let connections = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    let (running, mut all_done) = mpsc::channel(1);
+    tokio::pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = &mut stop => break,
+        };
+        let (stream, place) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of file descriptors, for example: others may close some.
+                tracing::warn!("cannot accept a connection, trying again: {e}");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if !peer_is_root(&stream) {
+            continue;
+        }
+        let caller = Caller::default();
+        let watch = watch_for_hang_up(&stream, caller.clone());
+        let (driver, running) = (Arc::clone(&driver), running.clone());
+        let service = service_fn(move |request| {
+            let (driver, caller, running) = (Arc::clone(&driver), caller.clone(), running.clone());
+            handle(request, driver, caller, running)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_PATIENCE)
+            // A caller that closes only its sending side still wants its answer.
+            .half_close(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // Errors here are the caller's: bad HTTP, a broken connection, or our own hang-up.
+            if let Err(e) = connection.await {
+                tracing::debug!("connection ended: {e}");
+            }
+            watch.abort();
+            drop(place);
+        });
+    }
+    drop(running);
+    let finished = async {
+        connections.shutdown().await;
+        // Calls whose caller is gone have no connection any more.
+        _ = all_done.recv().await;
+    };
+    if timeout(DRAIN_PATIENCE, finished).await.is_err() {
+        tracing::warn!("calls are still running after {} s, stopping anyway", DRAIN_PATIENCE.as_secs());
+    }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+/// The socket's mode says the same; this holds also where somebody changed it.
+fn peer_is_root(stream: &UnixStream) -> bool {
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == 0 => true,
+        Ok(peer) => {
+            tracing::warn!(uid = peer.uid(), "refused a connection: only root may use the driver");
+            false
+        }
+        Err(e) => {
+            tracing::warn!("refused a connection from an unknown user: {e}");
+            false
+        }
+    }
+}
+
+/// Notes in `caller` when the peer has closed the connection altogether. hyper cannot tell that from a half-closed
+/// one, as reading ends in both; the kernel can (`EPOLLHUP` only when both sides are closed).
+fn watch_for_hang_up(stream: &UnixStream, caller: Caller) -> tokio::task::JoinHandle<()> {
+    let duplicate = stream.as_fd().try_clone_to_owned().map(std::os::unix::net::UnixStream::from);
+    tokio::spawn(async move {
+        let Ok(watched) = duplicate.and_then(UnixStream::from_std) else { return };
+        while let Ok(ready) = watched.ready(Interest::WRITABLE).await {
+            if ready.is_write_closed() {
+                caller.has_gone();
+                return;
+            }
+            // Clears the readiness, so that the next turn waits for a change.
+            _ = watched.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        }
+    })
+}
+
+/// The body of one HTTP exchange. `Err` closes the connection without an answer.
+async fn handle<D: VolumeDriver>(
+    request: Request<Incoming>,
+    driver: Arc<D>,
+    caller: Caller,
+    running: Running,
+) -> Result<Response<Full<Bytes>>, HungUp> {
+    // A task of its own: it runs to its end whatever becomes of the connection, and a panic ends this call only.
+    let call = tokio::spawn(async move {
+        let answer = answer(request, &*driver, &caller).await;
+        drop(running);
+        answer
+    });
+    let answer = call.await.unwrap_or_else(|e| {
+        tracing::error!("a call failed with a bug: {e}");
+        router::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal error of sshfs-docker; see journalctl -u sshfs-docker",
+        )
+    });
+    let Answer::Json(status, json) = answer else { return Err(HungUp) };
+    let mut response = Response::new(Full::new(Bytes::from(json)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
+    Ok(response)
+}
+
+async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller: &Caller) -> Answer {
+    let Some(call) = Call::from_path(request.uri().path()) else {
+        return router::error(StatusCode::NOT_FOUND, format!("unknown call {}", request.uri().path()));
+    };
+    if request.method() != Method::POST {
+        return router::error(StatusCode::METHOD_NOT_ALLOWED, "calls of a volume plugin are POST requests");
+    }
+    let body = Limited::new(request.into_body(), MOST_BODY).collect();
+    match timeout(REQUEST_PATIENCE, body).await {
+        Ok(Ok(body)) => router::dispatch(driver, call, &body.to_bytes(), caller).await,
+        Ok(Err(e)) if e.is::<LengthLimitError>() => router::error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request is larger than {MOST_BODY} bytes"),
+        ),
+        Ok(Err(e)) => router::error(StatusCode::BAD_REQUEST, format!("the request broke off: {e}")),
+        Err(_) => router::error(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"),
+    }
+}
+
+/// Tells hyper to close the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed without an answer")]
+struct HungUp;

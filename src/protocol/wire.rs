@@ -1,0 +1,198 @@
+//! The JSON of the protocol (moby `volume/drivers/proxy.go`, podman `libpod/plugin/volume_api.go`).
+//!
+//! Requests: unknown fields are ignored, missing ones are empty, `Opts` may be absent or null.
+
+use super::VolumeInfo;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::Path};
+
+/// The type of every answer, as Docker's own helpers send it. Nobody checks it.
+pub const CONTENT_TYPE: &str = "application/vnd.docker.plugins.v1.1+json";
+
+/// Body of Create.
+#[derive(Debug, Deserialize)]
+pub struct CreateRequest {
+    /// Volume.
+    #[serde(rename = "Name", default)]
+    pub name: String,
+    /// dockerd sends null where there are none, podman nothing.
+    #[serde(rename = "Opts", default)]
+    pub options: Option<BTreeMap<String, String>>,
+}
+
+/// Body of Remove, Path and Get.
+#[derive(Debug, Deserialize)]
+pub struct NameRequest {
+    /// Volume.
+    #[serde(rename = "Name", default)]
+    pub name: String,
+}
+
+/// Body of Mount and Unmount.
+#[derive(Debug, Deserialize)]
+pub struct MountRequest {
+    /// Volume.
+    #[serde(rename = "Name", default)]
+    pub name: String,
+    /// Caller; random for dockerd, a constant for podman.
+    #[serde(rename = "ID", default)]
+    pub id: String,
+}
+
+/// Answer of Plugin.Activate.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ActivateResponse {
+    implements: [&'static str; 1],
+}
+
+/// Answer of Capabilities.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CapabilitiesResponse {
+    capabilities: Capabilities,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Capabilities {
+    scope: &'static str,
+}
+
+/// Answer of Create, Remove and Unmount: `{}`.
+#[derive(Debug, Serialize)]
+pub struct EmptyResponse {}
+
+/// Answer of Mount and Path.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MountpointResponse {
+    mountpoint: String,
+}
+
+/// Answer of Get.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetResponse {
+    volume: Volume,
+}
+
+/// Answer of List.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListResponse {
+    volumes: Vec<Volume>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Volume {
+    name: String,
+    mountpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    status: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Answer of a call that failed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ErrorResponse {
+    /// Never empty: dockerd would take it for no error.
+    pub err: String,
+}
+
+impl ActivateResponse {
+    /// This plugin has volumes.
+    pub const VOLUME_DRIVER: Self = Self { implements: ["VolumeDriver"] };
+}
+
+impl CapabilitiesResponse {
+    /// Volumes are defined per host; only displayed.
+    pub const LOCAL: Self = Self { capabilities: Capabilities { scope: "local" } };
+}
+
+impl MountpointResponse {
+    /// The path, or "" where there is none.
+    #[must_use]
+    pub fn new(mountpoint: Option<&Path>) -> Self {
+        Self { mountpoint: text(mountpoint) }
+    }
+}
+
+impl From<VolumeInfo> for GetResponse {
+    fn from(info: VolumeInfo) -> Self {
+        Self { volume: info.into() }
+    }
+}
+
+impl From<Vec<VolumeInfo>> for ListResponse {
+    fn from(infos: Vec<VolumeInfo>) -> Self {
+        Self { volumes: infos.into_iter().map(Volume::from).collect() }
+    }
+}
+
+impl From<VolumeInfo> for Volume {
+    fn from(info: VolumeInfo) -> Self {
+        let VolumeInfo { name, mountpoint, created_at, status } = info;
+        Self { name, mountpoint: text(mountpoint.as_deref()), created_at, status }
+    }
+}
+
+fn text(path: Option<&Path>) -> String {
+    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_that_dockerd_and_podman_send() {
+        for (body, options) in [
+            (r#"{"Name":"v","Opts":{"port":"22"}}"#, 1),
+            (r#"{"Name":"v","Opts":null}"#, 0),
+            (r#"{"Name":"v"}"#, 0),
+            (r#"{"Name":"v","Opts":{},"Labels":{"x":"y"}}"#, 0),
+        ] {
+            let request: CreateRequest = serde_json::from_str(body).unwrap();
+            assert_eq!(
+                (request.name.as_str(), request.options.unwrap_or_default().len()),
+                ("v", options),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn answers_as_dockerd_reads_them() {
+        let json = |value: &dyn erased::Json| value.json();
+        assert_eq!(json(&ActivateResponse::VOLUME_DRIVER), r#"{"Implements":["VolumeDriver"]}"#);
+        assert_eq!(json(&CapabilitiesResponse::LOCAL), r#"{"Capabilities":{"Scope":"local"}}"#);
+        assert_eq!(json(&EmptyResponse {}), "{}");
+        assert_eq!(json(&MountpointResponse::new(None)), r#"{"Mountpoint":""}"#);
+        assert_eq!(json(&ListResponse::from(Vec::new())), r#"{"Volumes":[]}"#);
+        let info = VolumeInfo {
+            name: "v".to_owned(),
+            mountpoint: Some("/m/v".into()),
+            created_at: None,
+            status: serde_json::Map::new(),
+        };
+        assert_eq!(
+            json(&GetResponse::from(info)),
+            r#"{"Volume":{"Name":"v","Mountpoint":"/m/v","Status":{}}}"#
+        );
+    }
+
+    mod erased {
+        /// Any answer as text.
+        pub trait Json {
+            fn json(&self) -> String;
+        }
+        impl<T: serde::Serialize> Json for T {
+            fn json(&self) -> String {
+                serde_json::to_string(self).unwrap()
+            }
+        }
+    }
+}

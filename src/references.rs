@@ -1,0 +1,209 @@
+//! Who holds which volume: `references[volume][caller id] = count`, kept under /run until the next boot.
+//!
+//! Docker repeats ids (`docker cp` nests the one of the running container, a crash of dockerd replays it) and loses
+//! some. So the count is a hint that decides when to look, and the kernel decides ([`crate::mount::holders`]).
+//!
+//! `references/NAME.json`, schema 1: `{"schema":1,"held":{"ID":{"count":1,"since":1795000000}}}`, `since` in seconds
+//! since 1970. A file that cannot be read counts as no reference: the kernel still protects what is in use.
+
+use crate::{
+    paths::Paths,
+    replace::{self, Durability},
+    volume::VolumeName,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+const SCHEMA: u32 = 1;
+
+/// The references of one volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    held: BTreeMap<String, Held>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Held {
+    count: u32,
+    since: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: u32,
+    held: BTreeMap<String, Held>,
+}
+
+impl References {
+    /// Counts one more for `id`.
+    pub fn add(&mut self, id: &str, now: SystemTime) {
+        let held = self.held.entry(id.to_owned()).or_insert(Held { count: 0, since: 0 });
+        held.count = held.count.saturating_add(1);
+        held.since = seconds(now);
+    }
+
+    /// Counts one less for `id`; false where it holds nothing, which is fine.
+    pub fn release(&mut self, id: &str) -> bool {
+        let Some(held) = self.held.get_mut(id) else { return false };
+        held.count -= 1;
+        if held.count == 0 {
+            self.held.remove(id);
+        }
+        true
+    }
+
+    /// Whether nobody holds the volume.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Caller ids with their counts, for Status.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.held.iter().map(|(id, held)| (id.as_str(), held.count))
+    }
+
+    /// Whether the newest reference is older than `age`. With no holder in the kernel, it is then stale.
+    #[must_use]
+    pub fn are_older_than(&self, age: Duration, now: SystemTime) -> bool {
+        let newest = self.held.values().map(|held| held.since).max().unwrap_or(0);
+        newest.saturating_add(age.as_secs()) < seconds(now)
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// The directory with one file per held volume.
+#[derive(Debug)]
+pub struct ReferenceBook {
+    directory: PathBuf,
+}
+
+impl ReferenceBook {
+    /// Opens the book, making its directory where it is missing.
+    pub fn open(paths: &Paths) -> io::Result<Self> {
+        let book = Self { directory: paths.references() };
+        crate::directories::ensure(&book.directory, 0o700)?;
+        replace::remove_leftovers(&book.directory)?;
+        Ok(book)
+    }
+
+    /// The references of a volume since the last boot.
+    #[must_use]
+    pub fn read(&self, name: &VolumeName) -> References {
+        let path = self.directory.join(file_name(name));
+        let file = match fs::read(&path) {
+            Ok(json) => serde_json::from_slice::<File>(&json).map_err(io::Error::from),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return References::default(),
+            Err(e) => Err(e),
+        };
+        match file {
+            Ok(file) if file.schema == SCHEMA => {
+                let held = file.held.into_iter().filter(|(_, held)| held.count > 0).collect();
+                References { held }
+            }
+            Ok(file) => {
+                tracing::warn!("{} has schema {}, ignoring it", path.display(), file.schema);
+                References::default()
+            }
+            Err(e) => {
+                tracing::warn!("cannot read {}, ignoring it: {e}", path.display());
+                References::default()
+            }
+        }
+    }
+
+    /// Writes the references of a volume; no file where there are none.
+    pub fn write(&self, name: &VolumeName, references: &References) -> io::Result<()> {
+        if references.is_empty() {
+            return replace::remove(&self.directory, &file_name(name), Durability::Process);
+        }
+        let file = File { schema: SCHEMA, held: references.held.clone() };
+        let json = serde_json::to_vec(&file)?;
+        replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
+    }
+}
+
+fn file_name(name: &VolumeName) -> String {
+    format!("{name}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    fn now() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+    }
+
+    #[test]
+    fn docker_cp_nests_the_id_of_the_running_container() {
+        let mut references = References::default();
+        references.add("container", now());
+        references.add("container", now());
+        assert!(references.release("container"));
+        assert!(!references.is_empty());
+        assert!(references.release("container"));
+        assert!(references.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_id_is_fine() {
+        assert!(!References::default().release("never seen"));
+    }
+
+    #[test]
+    fn only_the_newest_reference_decides_about_age() {
+        let mut references = References::default();
+        references.add("old", now() - Duration::from_secs(3600));
+        assert!(references.are_older_than(Duration::from_secs(600), now()));
+        references.add("new", now());
+        assert!(!references.are_older_than(Duration::from_secs(600), now()));
+    }
+
+    #[test]
+    fn the_book_survives_the_daemon_and_a_broken_page_does_not_stop_it() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths { configuration: "/".into(), state: "/".into(), runtime: root.path().join("run") };
+        let name = VolumeName::new("data").unwrap();
+        let mut references = References::default();
+        references.add("a", now());
+        ReferenceBook::open(&paths).unwrap().write(&name, &references).unwrap();
+        let book = ReferenceBook::open(&paths).unwrap();
+        assert_eq!(book.read(&name), references);
+        fs::write(paths.references().join("data.json"), "{").unwrap();
+        assert!(book.read(&name).is_empty());
+        book.write(&name, &References::default()).unwrap();
+        assert!(!paths.references().join("data.json").exists());
+    }
+
+    proptest! {
+        #[test]
+        fn counts_never_fall_below_zero_and_match_a_plain_counter(
+            calls in prop::collection::vec((any::<bool>(), 0..4u8), 0..60)
+        ) {
+            let mut references = References::default();
+            let mut model: HashMap<u8, u32> = HashMap::new();
+            for (mount, id) in calls {
+                let count = model.entry(id).or_default();
+                if mount {
+                    references.add(&id.to_string(), now());
+                    *count += 1;
+                } else {
+                    prop_assert_eq!(references.release(&id.to_string()), *count > 0);
+                    *count = count.saturating_sub(1);
+                }
+                prop_assert_eq!(references.is_empty(), model.values().all(|c| *c == 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Replacing a file in one step: a reader, and a power cut, see the old content or the new, never a part.
+
+use std::{
+    fs::{File, Permissions},
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+};
+
+/// How much a replaced file must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut: the data and the directory entry are on disk when the call returns.
+    PowerCut,
+    /// The end of this process; for files under /run, which a power cut takes away anyway.
+    Process,
+}
+
+/// Writes `content` to `directory/file_name` with `mode`. Temporary files begin with a dot, which no volume name
+/// does, and are removed when anything fails.
+pub fn replace(
+    directory: &Path,
+    file_name: &str,
+    content: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)?;
+    file.write_all(content)?;
+    if durability == Durability::PowerCut {
+        file.as_file().sync_all()?;
+    }
+    file.persist(directory.join(file_name)).map_err(|e| e.error)?;
+    if durability == Durability::PowerCut {
+        sync_directory(directory)?;
+    }
+    Ok(())
+}
+
+/// Removes `directory/file_name`, durably; a file that is not there is fine.
+pub fn remove(directory: &Path, file_name: &str, durability: Durability) -> io::Result<()> {
+    match std::fs::remove_file(directory.join(file_name)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    if durability == Durability::PowerCut {
+        sync_directory(directory)?;
+    }
+    Ok(())
+}
+
+/// Removes temporary files that a killed process left in `directory`.
+pub fn remove_leftovers(directory: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".new-") {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A rename or an unlink is on disk only when the directory is.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_mode_and_leaves_nothing_beside() {
+        let directory = tempfile::tempdir().unwrap();
+        for content in ["old", "new"] {
+            replace(directory.path(), "f", content.as_bytes(), 0o600, Durability::PowerCut).unwrap();
+        }
+        let path = directory.path().join("f");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_are_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        for file in [".new-abc", "data.json"] {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        remove_leftovers(directory.path()).unwrap();
+        let left: Vec<_> =
+            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["data.json"]);
+    }
+}

@@ -1,0 +1,230 @@
+//! The definitions of volumes on disk: one file per volume, durable before Docker gets its answer.
+//!
+//! `volumes/NAME.json`, schema 1:
+//!
+//! ```json
+//! {
+//!   "schema": 1,
+//!   "created_at": "2026-11-21T12:00:00Z",
+//!   "options": { "sshcmd": "alice@storage:/srv/data", "port": "22" },
+//!   "password": false
+//! }
+//! ```
+//!
+//! The name is the file's. `options` is what the user wrote, without the value of `password`, which is in
+//! `secrets/NAME`; `"password": true` says that it is there. A file that cannot be read, or has another schema, is
+//! that volume's problem alone: it is reported, and never written or removed.
+
+use crate::{
+    paths::Paths,
+    replace::{self, Durability},
+    volume::{VolumeName, options::Options},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+use zeroize::Zeroizing;
+
+const SCHEMA: u32 = 1;
+
+/// What the user defined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// When, to the second.
+    pub created_at: SystemTime,
+    /// The options, without `password`.
+    pub options: Options,
+    /// Whether there was a `password`.
+    pub has_password: bool,
+}
+
+/// Why a definition cannot be used. Its file stays as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("its definition {} cannot be read: {reason}", file.display())]
+pub struct Unreadable {
+    /// The file.
+    pub file: PathBuf,
+    reason: String,
+}
+
+/// A volume as the store knows it.
+#[derive(Debug)]
+pub struct Stored {
+    /// Its name, which is known even where the definition is not.
+    pub name: VolumeName,
+    /// The definition.
+    pub definition: Result<Definition, Unreadable>,
+}
+
+/// The directories of definitions and passwords.
+#[derive(Debug)]
+pub struct Store {
+    volumes: PathBuf,
+    secrets: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    schema: u32,
+    created_at: String,
+    options: Options,
+    #[serde(default)]
+    password: bool,
+}
+
+impl Store {
+    /// Opens the store, making its directories where they are missing.
+    pub fn open(paths: &Paths) -> io::Result<Self> {
+        let store = Self { volumes: paths.volumes(), secrets: paths.secrets() };
+        for directory in [&store.volumes, &store.secrets] {
+            crate::directories::ensure(directory, 0o700)?;
+            // A read-only file system must not keep the daemon from serving what is defined.
+            if let Err(e) = replace::remove_leftovers(directory) {
+                tracing::warn!("cannot tidy {}, ignoring: {e}", directory.display());
+            }
+        }
+        Ok(store)
+    }
+
+    /// Reads every definition. Files that no volume can have are left alone and not listed.
+    pub fn load(&self) -> io::Result<Vec<Stored>> {
+        let mut stored = Vec::new();
+        for entry in fs::read_dir(&self.volumes)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".json"));
+            if let Some(Ok(name)) = name.map(VolumeName::new) {
+                stored.push(Stored { definition: read(&path), name });
+            } else {
+                tracing::warn!("{} is no definition of a volume, ignoring it", path.display());
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Saves a definition and its password; both are on disk when this returns.
+    pub fn save(&self, name: &VolumeName, definition: &Definition, password: Option<&str>) -> io::Result<()> {
+        // First the secret: a definition whose secret is missing would be broken, a secret without a definition is
+        // only a leftover, which the next create or remove of that name clears.
+        if let Some(password) = password {
+            replace::replace(&self.secrets, name.as_str(), password.as_bytes(), 0o600, Durability::PowerCut)?;
+        }
+        let file = File {
+            schema: SCHEMA,
+            created_at: format_time(definition.created_at),
+            options: definition.options.clone(),
+            password: definition.has_password,
+        };
+        let json = serde_json::to_vec_pretty(&file)?;
+        replace::replace(&self.volumes, &file_name(name), &json, 0o600, Durability::PowerCut)
+    }
+
+    /// Forgets a volume; durable when this returns.
+    pub fn remove(&self, name: &VolumeName) -> io::Result<()> {
+        replace::remove(&self.volumes, &file_name(name), Durability::PowerCut)?;
+        replace::remove(&self.secrets, name.as_str(), Durability::PowerCut)
+    }
+
+    /// The stored password of a volume.
+    pub fn password(&self, name: &VolumeName) -> io::Result<Zeroizing<String>> {
+        fs::read_to_string(self.secrets.join(name.as_str())).map(Zeroizing::new)
+    }
+}
+
+fn file_name(name: &VolumeName) -> String {
+    format!("{name}.json")
+}
+
+fn read(path: &Path) -> Result<Definition, Unreadable> {
+    let unreadable = |reason: String| Unreadable { file: path.to_owned(), reason };
+    let json = fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    let file: File = serde_json::from_slice(&json).map_err(|e| unreadable(e.to_string()))?;
+    if file.schema != SCHEMA {
+        return Err(unreadable(format!(
+            "schema {} is not {SCHEMA}, the one this version knows",
+            file.schema
+        )));
+    }
+    let created_at =
+        humantime::parse_rfc3339(&file.created_at).map_err(|e| unreadable(format!("created_at: {e}")))?;
+    Ok(Definition { created_at, options: file.options, has_password: file.password })
+}
+
+/// RFC 3339 to the second: dockerd treats a volume whose date it cannot parse as gone (go-plugins-helpers#108).
+#[must_use]
+pub fn format_time(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+    fn paths(root: &Path) -> Paths {
+        Paths { configuration: root.join("etc"), state: root.join("lib"), runtime: root.join("run") }
+    }
+
+    fn definition() -> Definition {
+        Definition {
+            created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000),
+            options: [("sshcmd".to_owned(), "h:/x".to_owned())].into(),
+            has_password: true,
+        }
+    }
+
+    fn name(text: &str) -> VolumeName {
+        VolumeName::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_definition_reads_back_as_saved() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&paths(root.path())).unwrap();
+        store.save(&name("data"), &definition(), Some("hunter2")).unwrap();
+        let loaded = Store::open(&paths(root.path())).unwrap().load().unwrap();
+        assert_eq!(loaded[0].name, name("data"));
+        assert_eq!(loaded[0].definition.as_ref().unwrap(), &definition());
+        assert_eq!(store.password(&name("data")).unwrap().as_str(), "hunter2");
+        store.remove(&name("data")).unwrap();
+        assert!(store.load().unwrap().is_empty());
+        assert!(store.password(&name("data")).is_err());
+    }
+
+    #[test]
+    fn passwords_are_readable_by_root_only_and_not_in_the_definition() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&paths(root.path())).unwrap();
+        store.save(&name("data"), &definition(), Some("hunter2")).unwrap();
+        for file in ["volumes/data.json", "secrets/data"] {
+            let path = root.path().join("lib").join(file);
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{file}");
+        }
+        let json = fs::read_to_string(root.path().join("lib/volumes/data.json")).unwrap();
+        assert!(!json.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_broken_file_is_reported_and_kept_while_the_others_load() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&paths(root.path())).unwrap();
+        store.save(&name("good"), &definition(), None).unwrap();
+        let broken = [
+            ("empty", ""),
+            ("cut", "{\"schema\": 1, \"opt"),
+            ("newer", r#"{"schema":2,"created_at":"","options":{}}"#),
+        ];
+        for (name, content) in broken {
+            fs::write(root.path().join(format!("lib/volumes/{name}.json")), content).unwrap();
+        }
+        let loaded = store.load().unwrap();
+        assert_eq!(loaded.len(), 4);
+        assert_eq!(loaded.iter().filter(|s| s.definition.is_err()).count(), 3);
+        for (name, content) in broken {
+            let kept = fs::read_to_string(root.path().join(format!("lib/volumes/{name}.json"))).unwrap();
+            assert_eq!(kept, content);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What a volume is: its name, its remote directory and its options. Pure: no file, no socket, no process.
+
+pub mod catalogue;
+pub mod credential;
+pub mod host_key;
+pub mod name;
+pub mod options;
+pub mod remote;
+
+pub use credential::CredentialSource;
+pub use host_key::HostKey;
+pub use name::VolumeName;
+pub use options::{OptionError, Policy, Spec};
+pub use remote::Remote;

@@ -1,0 +1,269 @@
+//! The remote directory of a volume, parsed from the `sshcmd` option: `[user@]host:[path]` as in ssh and
+//! sshfs, or `sftp://[user@]host[:port]/path`.
+//!
+//! The parts end up on the command lines of sshfs and ssh. Nothing that either could read as an option, and
+//! nothing that a shell or ssh's own parser gives a meaning, can be part of a [`Remote`].
+
+use std::{fmt, net::Ipv6Addr, num::NonZeroU16};
+
+/// Where the files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    user: Option<String>,
+    host: Host,
+    path: String,
+    /// Only the URL form has one.
+    port: Option<NonZeroU16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Host {
+    /// A DNS name, an IPv4 address, or an alias of `/etc/sshfs-docker/ssh_config`.
+    Name(String),
+    V6 {
+        address: Ipv6Addr,
+        zone: Option<String>,
+    },
+}
+
+/// Why an `sshcmd` is refused. The text is shown by `docker volume create`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRemote {
+    /// The option is there but empty.
+    #[error("'sshcmd' is empty; write [user@]host:[path]")]
+    Empty,
+    /// No colon between host and path.
+    #[error("sshcmd {0:?} has no ':' after the host; write [user@]host:[path]")]
+    NoColon(String),
+    /// A control character, such as a newline or NUL.
+    #[error("sshcmd must not contain control characters")]
+    ControlCharacter,
+    /// ssh would read it as an option.
+    #[error("{part} {value:?} begins with '-', which ssh would read as an option")]
+    LeadingDash {
+        /// "host" or "user".
+        part: &'static str,
+        /// What was written.
+        value: String,
+    },
+    /// Not a name or address of a host.
+    #[error("{0:?} is not the name or address of a host")]
+    Host(String),
+    /// A user name with characters that cannot be one.
+    #[error("{0:?} is not a user name that ssh accepts")]
+    User(String),
+    /// A port outside 1 to 65535.
+    #[error("port {0:?} is not a number from 1 to 65535")]
+    Port(String),
+    /// `sftp://host` without a path.
+    #[error("sshcmd {0:?} has no path; write sftp://[user@]host[:port]/path")]
+    UrlWithoutPath(String),
+}
+
+impl Remote {
+    /// Parses the value of `sshcmd`.
+    pub fn parse(text: &str) -> Result<Self, InvalidRemote> {
+        if text.is_empty() {
+            return Err(InvalidRemote::Empty);
+        }
+        if text.chars().any(char::is_control) {
+            return Err(InvalidRemote::ControlCharacter);
+        }
+        match text.strip_prefix("sftp://") {
+            Some(rest) => Self::parse_url(text, rest),
+            None => Self::parse_scp(text),
+        }
+    }
+
+    /// `[user@]host:[path]`
+    fn parse_scp(text: &str) -> Result<Self, InvalidRemote> {
+        let (authority, path) =
+            split_at_colon(text).ok_or_else(|| InvalidRemote::NoColon(text.to_owned()))?;
+        let (user, host) = parse_authority(authority)?;
+        Ok(Self { user, host, path: path.to_owned(), port: None })
+    }
+
+    /// `[user@]host[:port]/path`, the part of a URL behind `sftp://`.
+    fn parse_url(whole: &str, rest: &str) -> Result<Self, InvalidRemote> {
+        let slash = rest.find('/').ok_or_else(|| InvalidRemote::UrlWithoutPath(whole.to_owned()))?;
+        let (authority, path) = rest.split_at(slash);
+        let (authority, port) = match split_at_colon(authority) {
+            Some((authority, port)) => (authority, Some(parse_port(port)?)),
+            None => (authority, None),
+        };
+        let (user, host) = parse_authority(authority)?;
+        Ok(Self { user, host, path: path.to_owned(), port })
+    }
+
+    /// The port of the URL form.
+    #[must_use]
+    pub fn port(&self) -> Option<NonZeroU16> {
+        self.port
+    }
+
+    /// Host name or address without brackets, as messages show it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.clone(),
+            Host::V6 { address, zone: None } => address.to_string(),
+            Host::V6 { address, zone: Some(zone) } => format!("{address}%{zone}"),
+        }
+    }
+
+    /// The remote user, where the volume names one.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The remote directory; empty is the home of the remote user.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// The form that sshfs takes as its first argument.
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match &self.host {
+            Host::Name(name) => write!(f, "{name}:{}", self.path),
+            Host::V6 { .. } => write!(f, "[{}]:{}", self.host(), self.path),
+        }
+    }
+}
+
+/// Reads a TCP port.
+pub fn parse_port(text: &str) -> Result<NonZeroU16, InvalidRemote> {
+    let digits_only = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits_only).ok_or_else(|| InvalidRemote::Port(text.to_owned()))
+}
+
+/// Splits at the first colon outside brackets.
+fn split_at_colon(text: &str) -> Option<(&str, &str)> {
+    let search_from = match (text.find('['), text.find(']'), text.find(':')) {
+        (Some(open), Some(close), Some(colon)) if open < colon && open < close => close,
+        _ => 0,
+    };
+    let colon = search_from + text[search_from..].find(':')?;
+    Some((&text[..colon], &text[colon + 1..]))
+}
+
+/// `[user@]host`; as in ssh, the last `@` separates them.
+fn parse_authority(authority: &str) -> Result<(Option<String>, Host), InvalidRemote> {
+    match authority.rsplit_once('@') {
+        Some((user, host)) => Ok((Some(parse_user(user)?), parse_host(host)?)),
+        None => Ok((None, parse_host(authority)?)),
+    }
+}
+
+fn parse_user(user: &str) -> Result<String, InvalidRemote> {
+    if user.starts_with('-') {
+        return Err(InvalidRemote::LeadingDash { part: "user", value: user.to_owned() });
+    }
+    let valid = !user.is_empty() && user.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-+@".contains(&b));
+    if valid { Ok(user.to_owned()) } else { Err(InvalidRemote::User(user.to_owned())) }
+}
+
+fn parse_host(host: &str) -> Result<Host, InvalidRemote> {
+    let invalid = || InvalidRemote::Host(host.to_owned());
+    if host.starts_with('-') {
+        return Err(InvalidRemote::LeadingDash { part: "host", value: host.to_owned() });
+    }
+    if let Some(inside) = host.strip_prefix('[') {
+        let inside = inside.strip_suffix(']').ok_or_else(invalid)?;
+        let (address, zone) = match inside.split_once('%') {
+            Some((address, zone)) => (address, Some(zone)),
+            None => (inside, None),
+        };
+        let zone_is_valid =
+            |z: &str| !z.is_empty() && z.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !zone.is_none_or(zone_is_valid) {
+            return Err(invalid());
+        }
+        let address = address.parse().map_err(|_| invalid())?;
+        return Ok(Host::V6 { address, zone: zone.map(str::to_owned) });
+    }
+    let valid = !host.is_empty()
+        && host.len() <= 253
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+    if valid { Ok(Host::Name(host.to_owned())) } else { Err(invalid()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn forms_that_users_write() {
+        for (text, user, host, path, port) in [
+            ("alice@storage:/srv/data", Some("alice"), "storage", "/srv/data", None),
+            ("storage:", None, "storage", "", None),
+            ("storage:relative dir", None, "storage", "relative dir", None),
+            ("a@b@storage:/x", Some("a@b"), "storage", "/x", None),
+            ("alice@[fe80::1%eth0]:/x:y", Some("alice"), "fe80::1%eth0", "/x:y", None),
+            ("alice@10.0.0.1:/a,b \"c\"/ü", Some("alice"), "10.0.0.1", "/a,b \"c\"/ü", None),
+            ("h:[x]:y", None, "h", "[x]:y", None),
+            ("sftp://alice@storage:2222/srv", Some("alice"), "storage", "/srv", Some(2222)),
+            ("sftp://storage/srv", None, "storage", "/srv", None),
+            ("sftp://[::1]:22/srv", None, "::1", "/srv", Some(22)),
+        ] {
+            let remote = Remote::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
+            assert_eq!(remote.user(), user, "{text}");
+            assert_eq!(remote.host(), host, "{text}");
+            assert_eq!(remote.path(), path, "{text}");
+            assert_eq!(remote.port().map(NonZeroU16::get), port, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_become_an_option_is_refused() {
+        for text in
+            ["-oProxyCommand=x:/", "a@-oProxyCommand=x:/", "-l@host:/", "[-oProxyCommand=x]:/", "a@[-l]:/"]
+        {
+            assert!(Remote::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_remote_is_refused() {
+        for text in [
+            "",
+            ":",
+            ":/x",
+            "@h:/x",
+            "storage",
+            "a b:/x",
+            "h;id:/x",
+            "$(id):/x",
+            "h:/x\n",
+            "h:/\0",
+            "[::1:/x",
+            "[::g]:/x",
+            "sftp://storage",
+            "sftp://h:0/x",
+            "sftp://h:99999/x",
+            "sftp://h:x/x",
+            "sftp://h:+1/x",
+            "ü:/x",
+        ] {
+            assert!(Remote::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_sshfs_gets_reads_back_as_the_same_remote(text in "([a-z@.\\[\\]:%0-9-]{0,12}):.{0,20}") {
+            if let Ok(remote) = Remote::parse(&text) {
+                let shown = remote.to_string();
+                prop_assert!(!shown.starts_with('-'));
+                prop_assert_eq!(Remote::parse(&shown).unwrap(), remote);
+            }
+        }
+    }
+}
