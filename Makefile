@@ -1,0 +1,81 @@
+# The front door. `make help` lists the targets.
+
+PREFIX      ?= /usr
+SYSCONFDIR  ?= /etc
+UNITDIR     ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+DESTDIR     ?=
+CARGO       ?= cargo
+INSTALL     ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+BINARY  := target/release/sshfs-docker
+DEB     := target/deb/sshfs-docker_$(VERSION)_amd64.deb
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: build
+build: ## The release binary, target/release/sshfs-docker
+	$(CARGO) build --release --locked
+
+.PHONY: install
+install: ## Install below DESTDIR what `make build` built
+	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sshfs-docker
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR) systemd/sshfs-docker.socket systemd/sshfs-docker.service
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR)/sshfs-docker-mount-.service.d \
+		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/config.toml etc/ssh_config
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/sshfs-docker etc/sshfs.spec
+	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/docker/plugins
+	# A link, not a configuration file: a package manager keeps those when it removes the package, and Docker would
+	# then wait 15 s for the missing driver at every 'docker volume ls'.
+	ln -sf $(PREFIX)/share/sshfs-docker/sshfs.spec $(DESTDIR)$(SYSCONFDIR)/docker/plugins/sshfs.spec
+
+.PHONY: deb
+deb: tools-deb build ## The Debian package, target/deb/sshfs-docker_VERSION_amd64.deb
+	packaging/deb/build $(VERSION)
+
+.PHONY: lint
+lint: ## Formatting and clippy, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: test
+test: test-unit test-loopback test-lab ## All tiers in order (root; boots two Debian hosts)
+	@tests/total target/test-log
+
+.PHONY: test-unit
+test-unit: ## Unit and property tests; needs nothing but cargo
+	@tests/tier unit $(CARGO) test --locked --lib
+
+.PHONY: test-loopback
+test-loopback: tools-test ## The real daemon against a real sshd on loopback (root, /dev/fuse)
+	$(CARGO) build --locked
+	@tests/tier loopback $(CARGO) test --locked --test loopback
+
+.PHONY: test-lab
+test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
+	@tests/tier lab $(CARGO) test --locked --test lab
+
+.PHONY: demo
+demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
+	$(CARGO) test --locked --quiet --test demo
+
+# What the targets need from apt; each does nothing where it is there already.
+.PHONY: tools-rust tools-deb tools-test tools-lab
+tools-rust:
+	@packaging/need cc:gcc cargo:cargo
+tools-deb: tools-rust
+	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot
+tools-test: tools-rust
+	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client /usr/sbin/sshd:openssh-server \
+		systemd-socket-activate:systemd unshare:util-linux ip:iproute2
+tools-lab: tools-test
+	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap busybox:busybox-static iptables:iptables
+
+.PHONY: clean
+clean: ## Remove everything that was built, the lab's cache too
+	$(CARGO) clean
