@@ -40,10 +40,6 @@ use zeroize::Zeroizing;
 /// How long an Unmount waits for the unmounting: dockerd gives up after 60 s. The unmounting goes on.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(50);
 
-/// References this old, with no holder in the kernel, were lost by Docker: it crashed, or its Unmount failed. Between
-/// Mount and the start of the container no holder shows either, but that takes seconds.
-const STALE_AFTER: Duration = Duration::from_secs(600);
-
 /// Ids are 64 characters long; a longer one is no id.
 const MOST_ID: usize = 1024;
 
@@ -230,7 +226,7 @@ impl Driver {
     pub async fn sweep(&self) {
         let mounted: Vec<_> = self.volumes.by_name().values().cloned().collect();
         for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
-            self.volumes.drop_stale_references(&volume).await;
+            self.volumes.forget_lost_references(&volume).await;
             if volume.references().is_empty() {
                 self.volumes.unmount_if_unused(&volume.name).await;
             }
@@ -262,6 +258,13 @@ impl Volumes {
         self.book.write(&volume.name, references)
     }
 
+    /// The same where failing is no reason to stop: at worst a reference comes back after a restart of the daemon.
+    fn note_or_warn(&self, volume: &Volume, references: &References) {
+        if let Err(e) = self.note(volume, references) {
+            tracing::warn!(volume = %volume.name, "cannot note the references, ignoring: {e}");
+        }
+    }
+
     /// Unmounts a volume without references; under its lock, so that no Mount comes in between.
     async fn unmount_if_unused(&self, name: &VolumeName) {
         let _lock = self.locks.lock(name).await;
@@ -275,26 +278,23 @@ impl Volumes {
         }
     }
 
-    /// Forgets old references of a volume that no mount namespace has. A process of the host that works in the
-    /// mountpoint still makes the unmounting fail.
-    async fn drop_stale_references(&self, volume: &Volume) {
-        let stale = |volume: &Volume| {
-            let references = volume.references();
-            !references.is_empty() && references.are_older_than(STALE_AFTER, SystemTime::now())
-        };
-        if !stale(volume) {
+    /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
+    /// works in the mountpoint still makes the unmounting fail.
+    async fn forget_lost_references(&self, volume: &Volume) {
+        let some_look_lost = volume.references().clone().forget_lost(SystemTime::now());
+        if !some_look_lost {
             return;
         }
         let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
-        let Ok(holders) = self.mounter.holders(&mount).await else { return };
         let _lock = self.locks.lock(&volume.name).await;
-        if holders.is_empty() && stale(volume) {
+        let Ok(holders) = self.mounter.holders(&mount).await else { return };
+        if !holders.is_empty() {
+            return;
+        }
+        let mut references = volume.references();
+        if references.forget_lost(SystemTime::now()) {
             tracing::warn!(volume = %volume.name, "no container has it any more, dropping references that Docker lost");
-            let mut references = volume.references();
-            *references = References::default();
-            if let Err(e) = self.note(volume, &references) {
-                tracing::warn!(volume = %volume.name, "cannot note that, ignoring: {e}");
-            }
+            self.note_or_warn(volume, &references);
         }
     }
 
@@ -376,9 +376,7 @@ impl Volumes {
             source,
         })?;
         self.by_name().remove(&name);
-        if let Err(e) = self.note(&volume, &References::default()) {
-            tracing::warn!(volume = %name, "cannot remove its references, ignoring: {e}");
-        }
+        self.note_or_warn(&volume, &References::default());
         if let Err(e) = self.mounter.remove_mountpoint(&name) {
             tracing::warn!(volume = %name, "cannot remove its empty mountpoint, ignoring: {e}");
         }
@@ -412,7 +410,7 @@ impl Volumes {
         let noted = {
             let mut references = volume.references();
             references.add(id, SystemTime::now());
-            self.note(&volume, &references).inspect_err(|_| _ = references.release(id))
+            self.note(&volume, &references).inspect_err(|_| _ = references.release(id, SystemTime::now()))
         };
         let failure = match noted {
             Err(source) => DriverError::Reference { name: name.clone(), source },
@@ -433,12 +431,10 @@ impl Volumes {
     /// in use, and dockerd would only repeat the id.
     fn release(&self, volume: &Volume, id: &str) {
         let mut references = volume.references();
-        if !references.release(id) {
+        if !references.release(id, SystemTime::now()) {
             tracing::debug!(volume = %volume.name, "unmount by a caller that holds nothing");
         }
-        if let Err(e) = self.note(volume, &references) {
-            tracing::warn!(volume = %volume.name, "cannot note a released reference, ignoring: {e}");
-        }
+        self.note_or_warn(volume, &references);
     }
 
     fn info(&self, volume: &Volume) -> VolumeInfo {

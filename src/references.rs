@@ -3,8 +3,9 @@
 //! Docker repeats ids (`docker cp` nests the one of the running container, a crash of dockerd replays it) and loses
 //! some. So the count is a hint that decides when to look, and the kernel decides ([`crate::mount::holders`]).
 //!
-//! `references/NAME.json`, schema 1: `{"schema":1,"held":{"ID":{"count":1,"since":1795000000}}}`, `since` in seconds
-//! since 1970. A file that cannot be read counts as no reference: the kernel still protects what is in use.
+//! `references/NAME.json`, schema 1: `{"schema":1,"held":{"ID":{"count":1,"since":1795000000}}}`. `since` is the last
+//! change in seconds since 1970, `"doubtful":true` says that it was a release which left the id holding. A file that
+//! cannot be read counts as no reference: the kernel still protects what is in use.
 
 use crate::{
     paths::Paths,
@@ -21,6 +22,15 @@ use std::{
 
 const SCHEMA: u32 = 1;
 
+/// With no holder in the kernel, an id that was released but still counts is a replay after a crash of dockerd once
+/// this time has passed. The other reason for such a count, a nested `docker cp`, has a holder as long as it lasts.
+const DOUBT: Duration = Duration::from_secs(20);
+
+/// With no holder in the kernel, references this old were lost by Docker. Between Mount and the start of a container
+/// no holder shows either, but that takes seconds; copying an image's files into an empty volume takes longer, and
+/// keeps the mount busy.
+const STALE: Duration = Duration::from_secs(600);
+
 /// The references of one volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
@@ -31,6 +41,8 @@ pub struct References {
 struct Held {
     count: u32,
     since: u64,
+    #[serde(default)]
+    doubtful: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,17 +54,19 @@ struct File {
 impl References {
     /// Counts one more for `id`.
     pub fn add(&mut self, id: &str, now: SystemTime) {
-        let held = self.held.entry(id.to_owned()).or_insert(Held { count: 0, since: 0 });
-        held.count = held.count.saturating_add(1);
-        held.since = seconds(now);
+        let count = self.held.get(id).map_or(0, |held| held.count).saturating_add(1);
+        self.held.insert(id.to_owned(), Held { count, since: seconds(now), doubtful: false });
     }
 
     /// Counts one less for `id`; false where it holds nothing, which is fine.
-    pub fn release(&mut self, id: &str) -> bool {
-        let Some(held) = self.held.get_mut(id) else { return false };
-        held.count -= 1;
-        if held.count == 0 {
-            self.held.remove(id);
+    pub fn release(&mut self, id: &str, now: SystemTime) -> bool {
+        match self.held.remove(id) {
+            None => return false,
+            Some(Held { count: 0 | 1, .. }) => {}
+            Some(Held { count, .. }) => {
+                let left = Held { count: count - 1, since: seconds(now), doubtful: true };
+                self.held.insert(id.to_owned(), left);
+            }
         }
         true
     }
@@ -68,11 +82,15 @@ impl References {
         self.held.iter().map(|(id, held)| (id.as_str(), held.count))
     }
 
-    /// Whether the newest reference is older than `age`. With no holder in the kernel, it is then stale.
-    #[must_use]
-    pub fn are_older_than(&self, age: Duration, now: SystemTime) -> bool {
-        let newest = self.held.values().map(|held| held.since).max().unwrap_or(0);
-        newest.saturating_add(age.as_secs()) < seconds(now)
+    /// Forgets what Docker lost, to be called when the kernel knows no holder of the volume. True if there was some.
+    pub fn forget_lost(&mut self, now: SystemTime) -> bool {
+        let before = self.held.len();
+        let age = |held: &Held| Duration::from_secs(seconds(now).saturating_sub(held.since));
+        if self.held.values().all(|held| age(held) > STALE) {
+            self.held.clear();
+        }
+        self.held.retain(|_, held| !held.doubtful || age(held) <= DOUBT);
+        self.held.len() < before
     }
 }
 
@@ -145,29 +163,47 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
     }
 
+    fn later(seconds: u64) -> SystemTime {
+        now() + Duration::from_secs(seconds)
+    }
+
     #[test]
     fn docker_cp_nests_the_id_of_the_running_container() {
         let mut references = References::default();
         references.add("container", now());
         references.add("container", now());
-        assert!(references.release("container"));
+        assert!(references.release("container", now()));
         assert!(!references.is_empty());
-        assert!(references.release("container"));
+        assert!(references.release("container", now()));
         assert!(references.is_empty());
     }
 
     #[test]
     fn an_unknown_id_is_fine() {
-        assert!(!References::default().release("never seen"));
+        assert!(!References::default().release("never seen", now()));
     }
 
     #[test]
-    fn only_the_newest_reference_decides_about_age() {
+    fn a_replayed_id_is_forgotten_soon_after_its_only_release() {
         let mut references = References::default();
-        references.add("old", now() - Duration::from_secs(3600));
-        assert!(references.are_older_than(Duration::from_secs(600), now()));
-        references.add("new", now());
-        assert!(!references.are_older_than(Duration::from_secs(600), now()));
+        references.add("replayed", now());
+        references.add("replayed", now());
+        references.add("other", now());
+        references.release("replayed", now());
+        assert!(!references.forget_lost(later(10)), "docker cp may still be at it");
+        assert!(references.forget_lost(later(30)));
+        assert_eq!(references.iter().collect::<Vec<_>>(), [("other", 1)]);
+    }
+
+    #[test]
+    fn old_references_are_forgotten_when_the_newest_is_old() {
+        let mut references = References::default();
+        references.add("old", now());
+        references.add("new", later(500));
+        assert!(!references.forget_lost(later(700)));
+        assert!(references.forget_lost(later(1200)));
+        assert!(references.is_empty());
+        assert!(!references.forget_lost(later(1200)));
     }
 
     #[test]
@@ -199,7 +235,7 @@ mod tests {
                     references.add(&id.to_string(), now());
                     *count += 1;
                 } else {
-                    prop_assert_eq!(references.release(&id.to_string()), *count > 0);
+                    prop_assert_eq!(references.release(&id.to_string(), now()), *count > 0);
                     *count = count.saturating_sub(1);
                 }
                 prop_assert_eq!(references.is_empty(), model.values().all(|c| *c == 0));

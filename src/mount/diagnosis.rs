@@ -72,6 +72,7 @@ pub fn diagnose(said: &str) -> Cause {
     if let Some(line) = line_with("Bad configuration option")
         .or_else(|| line_with("Bad owner or permissions"))
         .or_else(|| line_with("terminating,"))
+        .or_else(|| line_with("Can't open user config file"))
         .or_else(|| line_with("unknown option(s)"))
         .or_else(|| line_with("Bad SSH2"))
     {

@@ -5,7 +5,8 @@
 //! it: systemd services with a mount namespace of their own have such copies, as propagation slaves, and lose them
 //! when the host unmounts.
 //!
-//! /proc/PID/mountinfo is readable without ptrace rights (mode 0444), so this needs no capability.
+//! /proc/PID/mountinfo is readable without ptrace rights (mode 0444), so this needs no capability. `docker cp` works in
+//! a thread of dockerd with a mount namespace of its own, so the threads of container engines are looked at too.
 
 use super::mountinfo::{self, Mount};
 use std::{
@@ -24,18 +25,19 @@ pub struct Holder {
     pub mountpoint: PathBuf,
 }
 
+/// Processes whose threads may have mount namespaces of their own (moby `daemon/containerfs_linux.go`).
+const ENGINES: [&str; 2] = ["dockerd", "podman"];
+
 /// All holders of the file system that is mounted at `ours`, each mount once.
 pub fn find(ours: &Mount) -> io::Result<Vec<Holder>> {
-    let mut holders = Vec::new();
+    let mut holders: Vec<Holder> = Vec::new();
     let mut seen = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        // A process that ends meanwhile holds nothing.
-        let Ok(text) = fs::read(entry.path().join("mountinfo")) else { continue };
-        for mount in mountinfo::parse(&text) {
+        for mount in mounts_of(&entry.path()) {
             if holds(ours, &mount) && !seen.contains(&mount.id) {
                 seen.push(mount.id);
                 holders.push(Holder { pid, command: command(&entry.path()), mountpoint: mount.mountpoint });
@@ -43,6 +45,17 @@ pub fn find(ours: &Mount) -> io::Result<Vec<Holder>> {
         }
     }
     Ok(holders)
+}
+
+/// What a process sees mounted. One that ends meanwhile holds nothing.
+fn mounts_of(process: &Path) -> Vec<Mount> {
+    let mut tasks = vec![process.to_owned()];
+    if ENGINES.contains(&command(process).as_str()) {
+        let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+        tasks.extend(threads.map(|thread| thread.path()));
+    }
+    let texts = tasks.iter().filter_map(|task| fs::read(task.join("mountinfo")).ok());
+    texts.flat_map(|text| mountinfo::parse(&text)).collect()
 }
 
 /// Whether `other` keeps the file system of `ours` in use independently of `ours`.

@@ -211,7 +211,8 @@ impl Mounter {
 
     async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
         let patience = deadline.saturating_duration_since(Instant::now());
-        let plan = plan::plan(name, spec, &self.paths, &self.config);
+        let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
+        let plan = plan::plan(name, spec, &self.paths, &self.config, ssh_config.as_deref());
         for credential in &plan.credentials {
             launcher::check_source(&credential.source)?;
         }
@@ -302,8 +303,10 @@ impl Mounter {
             let mountpoint = self.mountpoint(name);
             match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
                 Ok(()) | Err(Errno::EINVAL) => {}
-                Err(Errno::EBUSY) => return Err(UnmountError::Busy(mountpoint)),
-                // Its server is dead or hangs, and nobody uses it.
+                // A process that uses a live mount keeps it; one that hangs in a dead mount is freed by its end.
+                Err(Errno::EBUSY) if self.prober.ask(&mountpoint, LIVE_PATIENCE).await == Answer::Alive => {
+                    return Err(UnmountError::Busy(mountpoint));
+                }
                 Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
             }
         }

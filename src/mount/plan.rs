@@ -44,9 +44,16 @@ pub struct Plan {
     pub kernel: Vec<Setting>,
 }
 
-/// Plans the mount of `spec` with the mountpoint passed as standard input.
+/// Plans the mount of `spec` with the mountpoint passed as standard input. `ssh_config` is the administrator's file, if
+/// there is one; the files of the user that runs ssh are never read.
 #[must_use]
-pub fn plan(name: &VolumeName, spec: &Spec, paths: &Paths, config: &Config) -> Plan {
+pub fn plan(
+    name: &VolumeName,
+    spec: &Spec,
+    paths: &Paths,
+    config: &Config,
+    ssh_config: Option<&Path>,
+) -> Plan {
     let mut credentials = Vec::new();
     let mut identity = None;
     if let Some(source) = &spec.identity {
@@ -62,7 +69,7 @@ pub fn plan(name: &VolumeName, spec: &Spec, paths: &Paths, config: &Config) -> P
 
     let mut argv: Vec<String> =
         ["sshfs", &spec.remote.to_string(), "/dev/fd/0", "-f"].map(str::to_owned).into();
-    argv.extend(["-F".to_owned(), text(&paths.ssh_config())]);
+    argv.extend(["-F".to_owned(), ssh_config.map_or("none".to_owned(), text)]);
     for (name, value) in own_options(name, spec, paths, identity.as_deref(), askpass.is_some()) {
         push(&mut argv, name, Some(&value));
     }
@@ -162,7 +169,7 @@ mod tests {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
         let config = Config::read(Path::new("/nonexistent")).unwrap();
-        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config)
+        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config, Some(&paths.ssh_config()))
     }
 
     fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {

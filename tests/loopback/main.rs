@@ -1,1 +1,85 @@
-fn main() {}
+//! The loopback tier: the real daemon under real socket activation, spoken to over its socket as dockerd does, with a
+//! real sshd on a loopback port. Needs root and /dev/fuse; whole hosts are the lab tier's job.
+//!
+//! Each case has a world of its own and runs beside the others. One can be run alone:
+//! `cargo test --test loopback -- NAME`.
+
+// A panic is how a case fails.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../support/isolation.rs"]
+mod isolation;
+
+mod client;
+mod daemon;
+mod sshd;
+mod users;
+mod world;
+
+mod errors;
+mod mounts;
+mod protocol;
+mod references;
+mod restarts;
+mod secrets;
+mod volumes;
+
+use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
+
+const TIER: isolation::Tier = isolation::Tier {
+    name: "loopback",
+    tools: &[
+        ("sshfs", "sshfs"),
+        ("ssh", "openssh-client"),
+        ("sshd", "openssh-server"),
+        ("systemd-socket-activate", "systemd"),
+    ],
+};
+
+/// Makes trials of functions, with their names.
+macro_rules! cases {
+    ($($name:ident),+ $(,)?) => {
+        /// The cases of this file.
+        pub fn cases() -> Vec<(&'static str, fn())> {
+            vec![$((stringify!($name), $name as fn())),+]
+        }
+    };
+}
+pub(crate) use cases;
+
+fn main() -> ExitCode {
+    if isolation::only_listing() {
+        return run();
+    }
+    TIER.run(
+        || Ok(()),
+        || {},
+        || {
+            users::add_to_this_namespace();
+            run()
+        },
+    )
+}
+
+fn run() -> ExitCode {
+    let themes = [
+        ("protocol", protocol::cases()),
+        ("volumes", volumes::cases()),
+        ("mounts", mounts::cases()),
+        ("references", references::cases()),
+        ("errors", errors::cases()),
+        ("restarts", restarts::cases()),
+        ("secrets", secrets::cases()),
+    ];
+    let trials = themes.into_iter().flat_map(|(theme, cases)| {
+        cases.into_iter().map(move |(name, case)| {
+            Trial::test(name, move || {
+                case();
+                Ok(())
+            })
+            .with_kind(theme)
+        })
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}

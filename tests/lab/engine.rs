@@ -1,0 +1,37 @@
+//! Docker itself restarts or dies: nothing is lost, and no volume is stuck.
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Lab;
+
+crate::cases![
+    a_restart_of_docker_brings_a_container_back_with_its_data,
+    after_a_crash_of_docker_the_volume_can_be_used_and_removed,
+];
+
+fn a_restart_of_docker_brings_a_container_back_with_its_data(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("dockerd")?;
+    let container =
+        volume.start("dockerd-user", "--restart always", "trap exit TERM; while :; do sleep 0.1; done")?;
+    container.exec("echo before > /d/file")?;
+    lab.host.sh("systemctl restart docker.service")?;
+    container.wait_until_running()?;
+    ensure!(container.exec("cat /d/file; echo after > /d/more")? == "before");
+    container.remove()?;
+    volume.wait_until_unmounted()?;
+    volume.remove()?.success().map(drop)
+}
+
+fn after_a_crash_of_docker_the_volume_can_be_used_and_removed(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("dockerd-crash")?;
+    let container = volume.hold("dockerd-crash-user")?;
+    lab.host.sh(
+        "systemctl kill --signal KILL --kill-whom main docker.service; systemctl restart docker.service",
+    )?;
+    lab.wait_for_docker()?;
+    container.docker("start")?;
+    container.exec("echo after the crash > /d/file")?;
+    container.remove()?;
+    volume.remove()?.success()?;
+    volume.wait_until_unmounted()
+}

@@ -1,0 +1,109 @@
+//! What goes wrong with the remote is told to the user, each cause in its own words.
+
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+
+use crate::lab::network::{NOBODY, SSH_SERVER};
+use crate::lab::{Lab, poll};
+
+crate::cases![
+    each_cause_gets_a_sentence_of_its_own,
+    a_changed_host_key_is_refused,
+    a_dark_address_fails_in_time_and_holds_nobody_up,
+    a_failed_mount_leaves_nothing_behind,
+];
+
+const KEY: &str = "-o identity_file=/root/.ssh/id_ed25519";
+
+/// What `docker run` says about a volume that cannot be mounted.
+fn refusal(lab: &Lab, name: &str, options: &str) -> Result<String> {
+    let volume = lab.volume_with(name, options)?;
+    let sentence = volume.try_run("true")?.failure()?.to_lowercase();
+    volume.wait_until_unmounted()?;
+    ensure!(sentence.contains(name), "does not name the volume: {sentence}");
+    ensure!(
+        !sentence.contains("exit status"),
+        "says what a program did instead of what is wrong: {sentence}"
+    );
+    Ok(sentence)
+}
+
+/// The sentence must contain one word of each group.
+fn ensure_says(sentence: &str, groups: &[&[&str]]) -> Result<()> {
+    for group in groups {
+        ensure!(group.iter().any(|word| sentence.contains(word)), "none of {group:?} in: {sentence}");
+    }
+    Ok(())
+}
+
+fn each_cause_gets_a_sentence_of_its_own(lab: &Lab) -> Result<()> {
+    lab.host.sh("rm -f /root/stranger*; ssh-keygen -q -t ed25519 -N '' -f /root/stranger")?;
+    let directory = lab.server.export("causes", "alice")?;
+    let key = refusal(
+        lab,
+        "wrong-key",
+        &format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o identity_file=/root/stranger"),
+    )?;
+    ensure_says(&key, &[&["denied", "not accept", "refused", "rejected"], &["key"], &["alice"]])?;
+    let host =
+        refusal(lab, "wrong-host", &format!("-o sshcmd=alice@no-such-host.invalid:{directory} {KEY}"))?;
+    ensure_says(&host, &[&["resolve"], &["no-such-host.invalid"]])?;
+    let missing = refusal(lab, "wrong-dir", &format!("-o sshcmd=alice@{SSH_SERVER}:/srv/nowhere {KEY}"))?;
+    ensure_says(&missing, &[&["does not exist", "no such"], &["/srv/nowhere"]])?;
+    let port =
+        refusal(lab, "wrong-port", &format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o port=2 {KEY}"))?;
+    ensure_says(&port, &[&["refused"]])?;
+    let file = refusal(lab, "a-file", &format!("-o sshcmd=alice@{SSH_SERVER}:/etc/hostname {KEY}"))?;
+    ensure_says(&file, &[&["not a directory"]])?;
+    ensure!(BTreeSet::from([&key, &host, &missing, &port, &file]).len() == 5, "two causes, one sentence");
+    Ok(())
+}
+
+fn a_changed_host_key_is_refused(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("impostor")?;
+    volume.run("echo before > /d/file")?;
+    volume.wait_until_unmounted()?;
+    lab.server.replace_host_keys()?;
+    let sentence = volume.try_run("true").and_then(crate::lab::Output::failure);
+    lab.server.restore_host_keys()?;
+    ensure_says(&sentence?.to_lowercase(), &[&["host key"], &["changed"]])?;
+    ensure!(volume.run("cat /d/file")? == "before", "refused for good");
+    Ok(())
+}
+
+fn a_dark_address_fails_in_time_and_holds_nobody_up(lab: &Lab) -> Result<()> {
+    let dark = lab.volume_with("dark", &format!("-o sshcmd=alice@{NOBODY}:/srv {KEY}"))?;
+    let bright = lab.volume("bright")?;
+    let failed = thread::scope(|scope| {
+        let run = scope.spawn(|| dark.try_run("true"));
+        // Only while the mount is being tried does the comparison mean anything.
+        poll::until_true("the attempt to mount", Duration::from_secs(10), || {
+            Ok(!lab.processes(&dark.unit())?.is_empty() || run.is_finished())
+        })?;
+        let list = lab.try_docker("volume ls")?;
+        ensure!(list.took < Duration::from_secs(2), "docker volume ls had to wait: {list}");
+        let other = bright.try_run("echo hello > /d/file")?;
+        ensure!(other.ok() && other.took < Duration::from_secs(8), "another volume had to wait: {other}");
+        run.join().map_err(|_| anyhow!("docker run panicked"))?
+    })?;
+    ensure!(failed.took < Duration::from_secs(60), "it took too long: {failed}");
+    let sentence = failed.failure()?.to_lowercase();
+    ensure_says(
+        &sentence,
+        &[&["timed out", "did not answer", "unreachable", "no route"], &[NOBODY], &["dark"]],
+    )
+}
+
+fn a_failed_mount_leaves_nothing_behind(lab: &Lab) -> Result<()> {
+    let directory = "/srv/later";
+    let volume = lab.volume_on("later", directory, "")?;
+    volume.try_run("true")?.failure()?;
+    volume.wait_until_unmounted()?;
+    lab.server.export("later", "alice")?;
+    volume.run("echo now > /d/file")?;
+    ensure!(lab.server.sh("cat /srv/later/file")? == "now");
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Who runs with which privilege: the daemon without network, sshfs and ssh without capabilities.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Lab;
+use crate::lab::driver::SERVICE;
+
+crate::cases![
+    the_mounts_processes_run_as_their_own_user_without_capability,
+    the_mount_unit_is_sandboxed,
+    the_daemon_has_no_network_socket,
+    the_daemon_has_one_capability,
+    no_secret_is_in_an_argument_an_environment_or_the_journal,
+];
+
+fn the_mounts_processes_run_as_their_own_user_without_capability(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("unprivileged")?;
+    let _container = volume.hold("unprivileged-user")?;
+    let processes = lab.processes(&volume.unit())?;
+    let names: BTreeSet<_> = processes.iter().map(|process| process.name.as_str()).collect();
+    ensure!(names.is_superset(&BTreeSet::from(["ssh", "sshfs"])), "not all there: {processes:?}");
+    for process in &processes {
+        ensure!(process.user == "sshfs-docker", "runs as another user: {process:?}");
+        ensure!(process.capabilities.trim_start_matches('0').is_empty(), "has capabilities: {process:?}");
+    }
+    Ok(())
+}
+
+fn the_mount_unit_is_sandboxed(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("sandboxed")?;
+    let _container = volume.hold("sandboxed-user")?;
+    let expected = [
+        ("User", "sshfs-docker"),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+        ("PrivateTmp", "yes"),
+        ("CapabilityBoundingSet", ""),
+        ("AmbientCapabilities", ""),
+    ];
+    for (property, value) in expected {
+        let actual = lab.property(&volume.unit(), property)?;
+        ensure!(actual == value, "{property}={actual}, not {value}");
+    }
+    Ok(())
+}
+
+fn the_daemon_has_no_network_socket(lab: &Lab) -> Result<()> {
+    let daemon = lab.daemon()?;
+    let open = lab
+        .host
+        .sh(&format!("find /proc/{daemon}/fd -lname 'socket:*' -printf '%l\\n' | tr -dc '0-9\\n'"))?;
+    ensure!(!open.is_empty(), "the daemon listens on a socket, so there is at least one");
+    let tables = "tcp tcp6 udp udp6 udplite udplite6 raw raw6 icmp icmp6 packet";
+    let network = lab
+        .host
+        .sh(&format!("cd /proc/{daemon}/net; for t in {tables}; do cat $t 2>/dev/null || :; done"))?;
+    for inode in open.lines() {
+        ensure!(!network.split_whitespace().any(|word| word == inode), "socket {inode} is a network socket");
+    }
+    let families = lab.property(SERVICE, "RestrictAddressFamilies")?;
+    ensure!(families == "AF_UNIX", "it could open one: RestrictAddressFamilies={families}");
+    Ok(())
+}
+
+fn the_daemon_has_one_capability(lab: &Lab) -> Result<()> {
+    let daemon = lab.daemon()?;
+    let capabilities = lab.host.sh(&format!("grep -E '^Cap(Eff|Bnd)' /proc/{daemon}/status"))?;
+    // Bit 21 is CAP_SYS_ADMIN.
+    let only_mount = capabilities.lines().all(|line| line.ends_with("0000000000200000"));
+    ensure!(only_mount, "more or less than CAP_SYS_ADMIN:\n{capabilities}");
+    Ok(())
+}
+
+fn no_secret_is_in_an_argument_an_environment_or_the_journal(lab: &Lab) -> Result<()> {
+    let directory = lab.server.export("discreet", "bob")?;
+    lab.host.put("/root/discreet", lab.server.password().as_bytes())?;
+    let options = format!("-o sshcmd=bob@10.78.0.3:{directory} -o password_file=/root/discreet");
+    let volume = lab.volume_with("discreet", &options)?;
+    let _container = volume.hold("discreet-user")?;
+    let unit = volume.unit();
+    let everything = lab.host.sh(&format!(
+        "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' || :
+         systemctl show {unit} {SERVICE}; docker volume inspect discreet
+         journalctl --no-pager --unit 'sshfs-docker*'"
+    ))?;
+    ensure!(everything.contains("discreet"), "the test looks in the wrong place");
+    ensure!(!everything.contains(lab.server.password()), "the password is where others can read it");
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! What the user reads when a mount fails: each cause, provoked for real, has a sentence of its own.
+
+use crate::{
+    cases,
+    sshd::{Sshd, Tarpit, free_port, make_key, public_key},
+    users::PASSWORD,
+    world::{ABSENT, World},
+};
+use std::{collections::HashSet, fs};
+
+cases![
+    each_cause_has_a_sentence_of_its_own,
+    a_changed_host_key_is_refused_with_its_fingerprint,
+    an_unknown_host_key_is_refused_where_yes_is_asked,
+    a_pinned_host_key_is_the_only_one_accepted,
+    a_server_without_sftp_is_named,
+    a_key_with_the_wrong_passphrase_is_named,
+    a_key_file_that_went_away_is_named,
+];
+
+/// The error of mounting a volume with these options, checked for what every such sentence must have.
+fn failure(world: &World, options: &[(&str, &str)]) -> String {
+    world.create_with("data", options).ok();
+    let reply = world.client().mount("data", "x");
+    world.client().remove("data").ok();
+    let text = reply.err().to_owned();
+    assert!(text.starts_with("cannot mount volume data from "), "{text}");
+    assert!(
+        !text.contains('\n') && !text.contains("exit status") && !text.contains("reset by peer"),
+        "{text}"
+    );
+    text
+}
+
+fn each_cause_has_a_sentence_of_its_own() {
+    let world = World::with_config("[mount]\ntimeout = 3");
+    make_key(&world.path("wrong"), "");
+    fs::write(world.remote().join("file"), "").unwrap();
+    let wrong_key = world.path("wrong").to_string_lossy().into_owned();
+    let closed_port = free_port().to_string();
+    let tarpit = Tarpit::open();
+    let at = |path: &str| Sshd::sshcmd(&world.path(path));
+    fs::create_dir_all(world.path("locked/inside")).unwrap();
+    fs::set_permissions(world.path("locked"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut causes = HashSet::new();
+    for (options, expected) in [
+        (vec![("identity_file", wrong_key.as_str())], "permission denied"),
+        (vec![("identity_file", ABSENT)], "permission denied"),
+        (vec![("sshcmd", "alice@no-such-host.invalid:/x")], "cannot be resolved"),
+        (vec![("port", &closed_port)], "connection refused"),
+        (vec![("port", &tarpit.port)], "did not answer: timed out"),
+        (vec![("sshcmd", &at("nothing"))], "does not exist"),
+        (vec![("sshcmd", &at("remote/file"))], "not a directory"),
+        (vec![("sshcmd", &at("locked/inside"))], "may not enter"),
+        (vec![("Ciphers", "aes128-cbc")], "no algorithm in common"),
+    ] {
+        let text = failure(&world, &options);
+        assert!(text.contains(expected), "expected {expected:?}: {text}");
+        causes.insert(text.split(": ").nth(1).unwrap().to_owned());
+    }
+    assert!(causes.len() >= 8, "one sentence per cause: {causes:?}");
+}
+
+fn a_changed_host_key_is_refused_with_its_fingerprint() {
+    let world = World::new();
+    world.create("data");
+    world.mount("data", "x");
+    world.client().unmount("data", "x").ok();
+    // Another server at the same address.
+    let key = world.path("sshd/host_key");
+    let known = world.path("lib/home/known_hosts");
+    make_key(&world.path("other"), "");
+    let other = public_key(&world.path("other"));
+    let mut fields = other.split(' ');
+    let changed =
+        format!("[127.0.0.1]:{} {} {}\n", world.sshd.port, fields.next().unwrap(), fields.next().unwrap());
+    fs::write(&known, changed).unwrap();
+    let reply = world.client().mount("data", "x");
+    assert!(
+        reply.err().contains("host key has changed") && reply.err().contains("SHA256:"),
+        "{}",
+        reply.err()
+    );
+    assert!(key.exists() && !world.is_mounted("data"));
+}
+
+fn an_unknown_host_key_is_refused_where_yes_is_asked() {
+    let world = World::new();
+    let text = failure(&world, &[("StrictHostKeyChecking", "yes")]);
+    assert!(text.contains("host key of the server is not known"), "{text}");
+    let line = format!("[127.0.0.1]:{} {}", world.sshd.port, world.sshd.host_key());
+    fs::write(world.path("etc/known_hosts"), line).unwrap();
+    world.create_with("data", &[("StrictHostKeyChecking", "yes")]).ok();
+    world.mount("data", "x");
+}
+
+fn a_pinned_host_key_is_the_only_one_accepted() {
+    let world = World::new();
+    make_key(&world.path("other"), "");
+    let other = public_key(&world.path("other"));
+    world.create("learns");
+    world.mount("learns", "x");
+    let text = failure(&world, &[("host_key", &other)]);
+    assert!(text.contains("host key has changed"), "{text}");
+    world.create_with("data", &[("host_key", &world.sshd.host_key())]).ok();
+    world.mount("data", "x");
+}
+
+fn a_server_without_sftp_is_named() {
+    let world = World::new();
+    let bare = Sshd::start_with(&world.path("bare"), "Subsystem none");
+    bare.authorize(&world.path("id"));
+    let text = failure(&world, &[("port", &bare.port.to_string())]);
+    assert!(text.contains("offers no SFTP"), "{text}");
+}
+
+fn a_key_with_the_wrong_passphrase_is_named() {
+    let world = World::new();
+    make_key(&world.path("locked"), PASSWORD);
+    world.sshd.authorize(&world.path("locked"));
+    fs::write(world.path("passphrase"), "wrong").unwrap();
+    let (key, passphrase) = (world.path("locked"), world.path("passphrase"));
+    let options = [
+        ("identity_file", key.to_string_lossy().into_owned()),
+        ("password_file", passphrase.to_string_lossy().into_owned()),
+        ("PasswordAuthentication", "no".to_owned()),
+        ("KbdInteractiveAuthentication", "no".to_owned()),
+    ];
+    let options: Vec<_> = options.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let text = failure(&world, &options);
+    assert!(text.contains("private key cannot be used") || text.contains("permission denied"), "{text}");
+    fs::write(&passphrase, format!("{PASSWORD}\n")).unwrap();
+    world.create_with("data", &options).ok();
+    world.mount("data", "x");
+}
+
+fn a_key_file_that_went_away_is_named() {
+    let world = World::new();
+    world.create("data");
+    fs::remove_file(world.path("id")).unwrap();
+    let reply = world.client().mount("data", "x");
+    assert!(reply.err().contains("/id does not exist"), "{}", reply.err());
+}

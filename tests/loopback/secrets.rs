@@ -1,0 +1,112 @@
+//! Passwords and keys get to ssh and nowhere else.
+
+use crate::{
+    cases,
+    users::PASSWORD,
+    world::{ABSENT, World, processes},
+};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+cases![
+    a_password_file_logs_in,
+    a_password_option_logs_in_and_shows_nowhere,
+    an_encrypted_key_is_opened_with_its_passphrase,
+    a_root_only_key_is_enough,
+    an_inline_key_is_refused_and_not_repeated,
+    a_forbidden_password_is_refused,
+];
+
+fn a_password_file_logs_in() {
+    let world = World::new();
+    fs::write(world.path("password"), format!("{PASSWORD}\n")).unwrap();
+    let file = world.path("password").to_string_lossy().into_owned();
+    world.create_with("data", &[("identity_file", ABSENT), ("password_file", &file)]).ok();
+    fs::write(world.mount("data", "x").join("file"), "x").unwrap();
+}
+
+fn a_password_option_logs_in_and_shows_nowhere() {
+    let world = World::with_config("");
+    world.create_with("data", &[("identity_file", ABSENT), ("password", PASSWORD)]).ok();
+    fs::write(world.mount("data", "x").join("file"), "x").unwrap();
+    let told = [
+        world.client().get("data").ok().to_string(),
+        world.client().call("/VolumeDriver.List", "").ok().to_string(),
+        world.create_with("data", &[("password", "other")]).err().to_owned(),
+        world.daemon.log(),
+    ];
+    for text in told {
+        assert!(!text.contains("battery"), "{text}");
+    }
+    for (pid, line) in processes() {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        assert!(
+            !line.contains("battery") && !String::from_utf8_lossy(&environment).contains("battery"),
+            "{line}"
+        );
+    }
+    for (path, mode) in files_with(&world.path(""), "battery") {
+        assert_eq!(mode & 0o077, 0, "{path} is readable by others");
+    }
+    world.client().unmount("data", "x").ok();
+    world.client().remove("data").ok();
+    assert!(files_with(&world.path("lib"), "battery").is_empty());
+    assert!(files_with(&world.path("run"), "battery").is_empty());
+}
+
+fn an_encrypted_key_is_opened_with_its_passphrase() {
+    let world = World::new();
+    crate::sshd::make_key(&world.path("locked"), PASSWORD);
+    world.sshd.authorize(&world.path("locked"));
+    fs::write(world.path("passphrase"), PASSWORD).unwrap();
+    let [key, passphrase] =
+        ["locked", "passphrase"].map(|name| world.path(name).to_string_lossy().into_owned());
+    world.create_with("data", &[("identity_file", &key), ("password_file", &passphrase)]).ok();
+    world.mount("data", "x");
+}
+
+fn a_root_only_key_is_enough() {
+    let world = World::new();
+    fs::create_dir(world.path("private")).unwrap();
+    fs::set_permissions(world.path("private"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::rename(world.path("id"), world.path("private/id")).unwrap();
+    let key = world.path("private/id").to_string_lossy().into_owned();
+    world.create_with("data", &[("IdentityFile", &key), ("identity_file", ABSENT)]).ok();
+    world.mount("data", "x");
+}
+
+fn an_inline_key_is_refused_and_not_repeated() {
+    let world = World::new();
+    let key = fs::read_to_string(world.path("id")).unwrap();
+    let secret = key.lines().nth(1).unwrap();
+    for option in ["identity_file", "id_rsa", "password_file", "IdentityFile"] {
+        let reply = world.create_with("data", &[("identity_file", ABSENT), (option, &key)]);
+        assert!(!reply.err().contains(secret), "{option}: {}", reply.err());
+    }
+    assert!(!world.daemon.log().contains(secret));
+}
+
+fn a_forbidden_password_is_refused() {
+    let world = World::with_config("[policy]\nallow_password = false");
+    let reply = world.create_with("data", &[("password", "hunter2")]);
+    assert!(
+        reply.err().contains("use 'password_file'") && !reply.err().contains("hunter2"),
+        "{}",
+        reply.err()
+    );
+}
+
+/// Files below `directory` that contain `text`, with their modes. Mounts are left out.
+fn files_with(directory: &Path, text: &str) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() && entry.file_name() != "mnt" {
+            found.extend(files_with(&entry.path(), text));
+        } else if metadata.is_file()
+            && String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).contains(text)
+        {
+            found.push((entry.path().display().to_string(), metadata.permissions().mode()));
+        }
+    }
+    found
+}

@@ -1,0 +1,118 @@
+//! All that a case needs: an SSH server, a key that it accepts, a directory on it, and the daemon.
+
+use crate::{
+    client::{Client, Reply},
+    daemon::Daemon,
+    sshd::{Sshd, make_key},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use tempfile::TempDir;
+
+/// Parts that belong together. The order is that of their end.
+#[derive(Debug)]
+pub struct World {
+    pub daemon: Daemon,
+    pub sshd: Sshd,
+    root: TempDir,
+}
+
+impl World {
+    /// A world with default settings.
+    pub fn new() -> Self {
+        Self::with_config("")
+    }
+
+    /// A world whose config.toml has these lines.
+    pub fn with_config(lines: &str) -> Self {
+        let root = tempfile::Builder::new().prefix("world-").tempdir_in("/run").expect("a directory");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(root.path(), open).expect("a directory that the remote user may enter");
+        fs::create_dir(root.path().join("etc")).expect("a directory");
+        fs::write(root.path().join("etc/config.toml"), format!("{lines}\n[log]\nfilter = 'debug'\n"))
+            .expect("a file");
+        fs::write(root.path().join("etc/ssh_config"), include_str!("../../etc/ssh_config")).expect("a file");
+        let sshd = Sshd::start(&root.path().join("sshd"));
+        make_key(&root.path().join("id"), "");
+        sshd.authorize(&root.path().join("id"));
+        let daemon = Daemon::start(root.path());
+        let world = Self { daemon, sshd, root };
+        Sshd::make_directory(&world.remote());
+        world
+    }
+
+    pub fn client(&self) -> Client {
+        self.daemon.client()
+    }
+
+    /// A path of this world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The directory on the server.
+    pub fn remote(&self) -> PathBuf {
+        self.path("remote")
+    }
+
+    /// Creates a volume on [`Self::remote`] with the accepted key.
+    pub fn create(&self, name: &str) {
+        self.create_with(name, &[]).ok();
+    }
+
+    /// The same with further options, which replace those.
+    pub fn create_with(&self, name: &str, options: &[(&str, &str)]) -> Reply {
+        let sshcmd = Sshd::sshcmd(&self.remote());
+        let (port, key) = (self.sshd.port.to_string(), self.path("id").to_string_lossy().into_owned());
+        let mut all = vec![("sshcmd", sshcmd.as_str()), ("port", &port), ("identity_file", &key)];
+        all.retain(|(name, _)| !options.iter().any(|(other, _)| other == name));
+        all.extend(options.iter().filter(|(_, value)| *value != ABSENT));
+        self.client().create(name, &all)
+    }
+
+    /// Mounts and returns where.
+    pub fn mount(&self, name: &str, id: &str) -> PathBuf {
+        let reply = self.client().mount(name, id).ok();
+        let path = PathBuf::from(reply["Mountpoint"].as_str().expect("a path"));
+        assert_eq!(path, self.daemon.mountpoint(name));
+        path
+    }
+
+    /// Whether the kernel has the volume mounted.
+    pub fn is_mounted(&self, name: &str) -> bool {
+        mounts_at(&self.daemon.mountpoint(name)) > 0
+    }
+
+    /// Processes of this world with `text` in their command line.
+    pub fn processes(&self, text: &str) -> Vec<u32> {
+        let root = self.root.path().to_string_lossy().into_owned();
+        processes()
+            .into_iter()
+            .filter(|(_, line)| line.contains(&root) && line.contains(text))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+}
+
+/// The value that takes a default option away.
+pub const ABSENT: &str = "\u{0}absent";
+
+/// How often something is mounted there.
+pub fn mounts_at(path: &Path) -> usize {
+    let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let path = path.to_string_lossy();
+    mountinfo.lines().filter(|line| line.split(' ').nth(4) == Some(&path)).count()
+}
+
+/// All processes of this PID namespace with their command lines.
+pub fn processes() -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+    })
+    .collect()
+}

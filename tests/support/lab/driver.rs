@@ -1,0 +1,112 @@
+//! The package under test on the Docker host: installing it, and looking at its units and processes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Lab, dirs, poll};
+
+/// The unit that listens.
+pub const SOCKET: &str = "sshfs-docker.socket";
+
+/// The unit of the daemon.
+pub const SERVICE: &str = "sshfs-docker.service";
+
+/// Where the package lies in the guest, for the first installation and for later ones.
+pub const PACKAGE: &str = "/var/tmp/sshfs-docker.deb";
+
+/// How long a unit may take to go once nobody needs it.
+const SOON: Duration = Duration::from_secs(10);
+
+/// One process, as /proc/PID/status has it.
+#[derive(Debug)]
+pub struct Process {
+    /// The command's name.
+    pub name: String,
+    /// The user it runs as.
+    pub user: String,
+    /// Effective capabilities, in hexadecimal.
+    pub capabilities: String,
+}
+
+impl Lab {
+    /// Installs the package with apt. All it depends on is in the guest already, as no mirror is reachable.
+    pub fn install_package(&self) -> Result<String> {
+        self.host.copy_in(&dirs::deb()?, PACKAGE)?;
+        self.reinstall_package()
+    }
+
+    /// Installs the package again from where [`Lab::install_package`] put it.
+    pub fn reinstall_package(&self) -> Result<String> {
+        self.host.sh(&format!("apt-get install --yes --reinstall {PACKAGE}")).context("apt-get install")
+    }
+
+    /// What an admin does after the installation.
+    pub fn enable_driver(&self) -> Result<()> {
+        self.host.sh(&format!("systemctl enable --now {SOCKET}")).map(drop)
+    }
+
+    /// One property of a unit.
+    pub fn property(&self, unit: &str, property: &str) -> Result<String> {
+        self.host.sh(&format!("systemctl show --value --property {property} '{unit}'"))
+    }
+
+    /// `active`, `inactive`, `failed`, …
+    pub fn state(&self, unit: &str) -> Result<String> {
+        self.property(unit, "ActiveState")
+    }
+
+    /// The daemon's PID, after making sure that it runs: it may exit when idle.
+    pub fn daemon(&self) -> Result<u32> {
+        self.docker("volume ls")?;
+        self.main_pid(SERVICE)
+    }
+
+    /// PID of a unit's main process.
+    pub fn main_pid(&self, unit: &str) -> Result<u32> {
+        self.property(unit, "MainPID")?.parse().with_context(|| format!("main process of {unit}"))
+    }
+
+    /// All processes of a unit.
+    pub fn processes(&self, unit: &str) -> Result<Vec<Process>> {
+        let script = format!(
+            "for cgroup in $(grep -ls '/{unit}$' /proc/[0-9]*/cgroup); do
+                 dir=${{cgroup%/cgroup}}
+                 echo $(cat $dir/comm) $(stat -c %U $dir) $(awk '$1 == \"CapEff:\" {{ print $2 }}' $dir/status)
+             done"
+        );
+        self.host.sh(&script)?.lines().map(parse_process).collect()
+    }
+
+    /// Waits until a mount unit is gone, which it must be soon after the last container.
+    pub fn wait_until_gone(&self, unit: &str) -> Result<()> {
+        poll::until_true(&format!("{unit} to be gone"), SOON, || {
+            Ok(self.property(unit, "LoadState")? == "not-found" && self.processes(unit)?.is_empty())
+        })
+    }
+
+    /// The mount at a path, as PID 1 of the host sees it: the mountinfo line.
+    pub fn mountinfo(&self, path: &str) -> Result<Option<String>> {
+        let table = self.host.sh("cat /proc/1/mountinfo")?;
+        Ok(table.lines().find(|line| line.split(' ').nth(4) == Some(path)).map(str::to_owned))
+    }
+
+    /// The Docker host's clock, for [`Lab::journal_since`].
+    pub fn now(&self) -> String {
+        self.host.try_sh("date +%s.%N").map(|output| output.stdout).unwrap_or_default()
+    }
+
+    /// The last words of the driver and its mounts, for the report of a failed case.
+    pub fn journal_since(&self, time: &str) -> String {
+        let script = format!(
+            "journalctl --no-pager --quiet --output short-precise --since @{time} --lines 50 --unit 'sshfs-docker*'"
+        );
+        self.host.try_sh(&script).map_or_else(|error| format!("{error:#}"), |output| output.stdout)
+    }
+}
+
+fn parse_process(line: &str) -> Result<Process> {
+    let [name, user, capabilities] =
+        line.split(' ').collect::<Vec<_>>().try_into().ok().with_context(|| format!("process: {line:?}"))?;
+    Ok(Process { name: name.into(), user: user.into(), capabilities: capabilities.into() })
+}

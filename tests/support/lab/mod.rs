@@ -1,0 +1,123 @@
+//! The lab: two whole Debian hosts on one machine, one with Docker and the driver, one an SSH server.
+//!
+//! Each job has its module; this one puts them together. See `isolation` for why nothing here needs to
+//! clean up mounts, bridges or processes.
+
+// Two test programs share the lab, and each uses a part of it.
+#![allow(dead_code, unused_imports)]
+
+pub mod cgroup;
+pub mod command;
+pub mod dirs;
+pub mod docker;
+pub mod driver;
+pub mod guest;
+pub mod network;
+pub mod poll;
+pub mod release;
+pub mod roots;
+pub mod ssh_server;
+pub mod volume;
+pub mod writer;
+
+use std::fmt;
+use std::fs;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use nix::mount::{MsFlags, mount};
+
+pub use command::Output;
+pub use release::Release;
+pub use volume::{Container, Volume};
+pub use writer::Writer;
+
+use guest::{Guest, Identity};
+use ssh_server::SshServer;
+
+/// Programs of the machine that the lab runs, and the Debian packages they are in.
+pub const TOOLS: &[(&str, &str)] = &[
+    ("systemd-nspawn", "systemd-container"),
+    ("debootstrap", "debootstrap"),
+    ("nsenter", "util-linux"),
+    ("chroot", "coreutils"),
+];
+
+/// Which release plays which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pairing {
+    /// The one with Docker and the driver; the SSH server runs the other.
+    pub docker_host: Release,
+}
+
+impl fmt::Display for Pairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "docker_on_{}", self.docker_host)
+    }
+}
+
+/// Two booted hosts that trust each other: root on the Docker host has a key that alice's account on the
+/// SSH server accepts.
+#[derive(Debug)]
+pub struct Lab {
+    /// The host with Docker.
+    pub host: Guest,
+    /// The host with the files.
+    pub server: SshServer,
+}
+
+/// What must be done with the machine's network, before the namespaces: the root file systems.
+pub fn prepare() -> Result<(), String> {
+    roots::prepare().map_err(|error| format!("{error:#}"))
+}
+
+/// Removes what a killed run left outside the namespaces.
+pub fn sweep() {
+    cgroup::sweep();
+}
+
+impl Lab {
+    /// Boots both hosts, wires them up, and loads the image into Docker. The driver is not installed yet.
+    pub fn start(pairing: Pairing) -> Result<Self> {
+        network::set_up()?;
+        set_up_run_directory()?;
+        let host = Identity {
+            name: "dockerhost",
+            address: network::DOCKER_HOST,
+            release: pairing.docker_host,
+            masked: &["ssh.service", "ssh.socket"],
+        };
+        let server = Identity {
+            name: "storage",
+            address: network::SSH_SERVER,
+            release: pairing.docker_host.other(),
+            masked: &["docker.service", "docker.socket", "containerd.service"],
+        };
+        let (host, server) = thread::scope(|scope| {
+            let server = scope.spawn(|| Guest::start(server));
+            let host = Guest::start(host);
+            (host, server.join())
+        });
+        let server = server.map_err(|_| anyhow!("the boot of the SSH server panicked"))??;
+        let lab = Self { host: host?, server: SshServer::new(server) };
+        lab.wire_up().context("wiring up the lab")?;
+        Ok(lab)
+    }
+
+    fn wire_up(&self) -> Result<()> {
+        let keygen = "install -d -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -C root@dockerhost -f ~/.ssh/id_ed25519";
+        self.host.sh(keygen)?;
+        let key = self.host.sh("cat ~/.ssh/id_ed25519.pub")?;
+        self.server.set_up(&key)?;
+        self.import_image()
+    }
+}
+
+/// A fresh tmpfs, so that nothing of a run reaches the disk or outlives the namespace. An earlier lab of
+/// this program has its own beneath, with nobody left who uses it.
+fn set_up_run_directory() -> Result<()> {
+    let directory = dirs::run();
+    fs::create_dir_all(&directory)?;
+    mount(Some("tmpfs"), &directory, Some("tmpfs"), MsFlags::empty(), Some("mode=755,size=80%"))
+        .with_context(|| format!("a tmpfs on {}", directory.display()))
+}

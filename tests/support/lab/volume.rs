@@ -1,0 +1,167 @@
+//! A volume of the driver for the length of one test case, and containers that use it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::docker::{IMAGE, quote};
+use super::network::SSH_SERVER;
+use super::ssh_server::ALICE;
+use super::{Lab, Output, poll};
+
+/// A volume on a directory of the SSH server. Dropped, it takes its containers along; the files stay.
+#[derive(Debug)]
+pub struct Volume<'a> {
+    lab: &'a Lab,
+    /// Docker's name of it.
+    pub name: String,
+    /// The directory on the server.
+    pub directory: String,
+}
+
+/// A container that runs in the background until it is dropped.
+#[derive(Debug)]
+pub struct Container<'a> {
+    lab: &'a Lab,
+    name: String,
+}
+
+impl Lab {
+    /// A volume on a directory of its own, which belongs to alice.
+    pub fn volume(&self, name: &str) -> Result<Volume<'_>> {
+        let directory = self.server.export(name, ALICE)?;
+        self.volume_on(name, &directory, "")
+    }
+
+    /// A volume on a given directory, with options beside the address and the key.
+    pub fn volume_on(&self, name: &str, directory: &str, options: &str) -> Result<Volume<'_>> {
+        let address = format!("{ALICE}@{SSH_SERVER}:{directory}");
+        let mut volume = self.volume_with(
+            name,
+            &format!("-o sshcmd={address} -o identity_file=/root/.ssh/id_ed25519 {options}"),
+        )?;
+        directory.clone_into(&mut volume.directory);
+        Ok(volume)
+    }
+
+    /// A volume with these options and no others.
+    pub fn volume_with(&self, name: &str, options: &str) -> Result<Volume<'_>> {
+        let volume = Volume { lab: self, name: name.to_owned(), directory: String::new() };
+        self.docker(&format!("volume create --driver sshfs {options} {name}"))?;
+        Ok(volume)
+    }
+}
+
+impl<'a> Volume<'a> {
+    /// Runs a shell script in a container with the volume at /d, and removes the container.
+    pub fn try_run(&self, script: &str) -> Result<Output> {
+        self.try_run_with(&format!("-v {}:/d", self.name), script)
+    }
+
+    /// [`Volume::try_run`] for a script that must work; the answer is its standard output.
+    pub fn run(&self, script: &str) -> Result<String> {
+        self.try_run(script)?.success()
+    }
+
+    /// The same with flags for `docker run` in the place of `-v NAME:/d`.
+    pub fn try_run_with(&self, flags: &str, script: &str) -> Result<Output> {
+        self.lab.try_docker(&format!("run --rm --network none {flags} {IMAGE} sh -euc {}", quote(script)))
+    }
+
+    /// Starts a container with the volume at /d in the background, with more flags for `docker run`.
+    pub fn start(&self, container: &str, flags: &str, script: &str) -> Result<Container<'a>> {
+        // Before the run: a container that was made but did not start needs removing, too.
+        let started = Container { lab: self.lab, name: container.to_owned() };
+        let volume = &self.name;
+        self.lab.docker(&format!(
+            "run --detach --name {container} --network none -v {volume}:/d {flags} {IMAGE} sh -euc {}",
+            quote(script)
+        ))?;
+        Ok(started)
+    }
+
+    /// Starts a container that only keeps the volume in use.
+    pub fn hold(&self, container: &str) -> Result<Container<'a>> {
+        self.start(container, "", "trap exit TERM; while :; do sleep 0.1; done")
+    }
+
+    /// Removes the volume.
+    pub fn remove(&self) -> Result<Output> {
+        self.lab.try_docker(&format!("volume rm {}", self.name))
+    }
+
+    /// Leaves it to itself: where the driver is gone, Docker would only wait for it.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
+    /// The unit that serves its mount.
+    pub fn unit(&self) -> String {
+        format!("sshfs-docker-mount-{}.service", self.name)
+    }
+
+    /// Where it is mounted on the host.
+    pub fn mountpoint(&self) -> String {
+        format!("/var/lib/sshfs-docker/mnt/{}", self.name)
+    }
+
+    /// Waits until the mount is gone and its unit with it.
+    pub fn wait_until_unmounted(&self) -> Result<()> {
+        self.lab.wait_until_gone(&self.unit())?;
+        let left = self.lab.mountinfo(&self.mountpoint())?;
+        ensure!(left.is_none(), "still mounted: {left:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Volume<'_> {
+    fn drop(&mut self) {
+        let name = &self.name;
+        let script = format!(
+            "containers=$(docker ps --all --quiet --filter volume={name})
+             [ -z \"$containers\" ] || docker rm --force $containers
+             docker volume rm --force {name}"
+        );
+        // After a failed case the guest may be in any state; the case has reported what matters.
+        let _ = self.lab.host.try_sh(&script);
+    }
+}
+
+impl Container<'_> {
+    /// Runs a shell script in it.
+    pub fn exec(&self, script: &str) -> Result<String> {
+        self.lab.docker(&format!("exec {} sh -euc {}", self.name, quote(script)))
+    }
+
+    /// `docker SUBCOMMAND NAME`
+    pub fn docker(&self, subcommand: &str) -> Result<String> {
+        self.lab.docker(&format!("{subcommand} {}", self.name))
+    }
+
+    /// Whether it runs now.
+    pub fn is_running(&self) -> Result<bool> {
+        Ok(self.docker("inspect --format '{{.State.Running}}'")? == "true")
+    }
+
+    /// Waits until it runs, for one that comes back by itself.
+    pub fn wait_until_running(&self) -> Result<()> {
+        poll::until_true("the container to come back", Duration::from_secs(60), || self.is_running())
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stops and removes it.
+    pub fn remove(self) -> Result<()> {
+        self.docker("rm --force").map(drop)
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        // Quiet: it may have been removed by the case.
+        let _ = self.lab.try_docker(&format!("rm --force {}", self.name));
+    }
+}
