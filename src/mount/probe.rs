@@ -4,7 +4,7 @@
 //! the process one of whose threads waits. As a child it hangs where it hurts nobody: the daemon goes on, can be
 //! restarted (`KillMode=process`), and the child ends with the mount.
 
-use nix::errno::Errno;
+use nix::{errno::Errno, sys::statvfs::statvfs};
 use std::{
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
@@ -41,7 +41,7 @@ impl Prober {
         Self { program, hanging: AtomicUsize::new(0) }
     }
 
-    /// Asks for the attributes of `mountpoint` and waits at most `patience`.
+    /// Asks the server behind `mountpoint` and waits at most `patience`.
     pub async fn ask(self: &std::sync::Arc<Self>, mountpoint: &Path, patience: Duration) -> Answer {
         if self.hanging.load(Ordering::Relaxed) >= MOST_HANGING {
             tracing::warn!("{MOST_HANGING} probes of dead servers hang already, not starting another");
@@ -77,8 +77,14 @@ impl Prober {
 }
 
 /// The child's part: the exit code is 0 or the error number, all of which fit (`ENOTCONN` is 107).
+///
+/// statvfs(3) comes first because nobody caches it: the kernel passes it to sshfs, and sshfs to the server. Attributes
+/// alone may come from the kernel (attr_timeout) or from sshfs (dcache_timeout), long after the server is gone.
 #[must_use]
 pub fn answer(mountpoint: &Path) -> ExitCode {
+    if let Err(errno) = statvfs(mountpoint) {
+        return code(errno);
+    }
     match std::fs::metadata(mountpoint) {
         Ok(metadata) if metadata.is_dir() => ExitCode::SUCCESS,
         Ok(_) => code(Errno::ENOTDIR),

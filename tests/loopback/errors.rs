@@ -3,7 +3,6 @@
 use crate::{
     cases,
     sshd::{Sshd, Tarpit, free_port, make_key, public_key},
-    users::PASSWORD,
     world::{ABSENT, World},
 };
 use std::{collections::HashSet, fs};
@@ -116,7 +115,8 @@ fn a_server_without_sftp_is_named() {
 
 fn a_key_with_the_wrong_passphrase_is_named() {
     let world = World::new();
-    make_key(&world.path("locked"), PASSWORD);
+    let right = "tr0ub4dor & 3";
+    make_key(&world.path("locked"), right);
     world.sshd.authorize(&world.path("locked"));
     fs::write(world.path("passphrase"), "wrong").unwrap();
     let (key, passphrase) = (world.path("locked"), world.path("passphrase"));
@@ -129,7 +129,7 @@ fn a_key_with_the_wrong_passphrase_is_named() {
     let options: Vec<_> = options.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let text = failure(&world, &options);
     assert!(text.contains("private key cannot be used") || text.contains("permission denied"), "{text}");
-    fs::write(&passphrase, format!("{PASSWORD}\n")).unwrap();
+    fs::write(&passphrase, format!("{right}\n")).unwrap();
     world.create_with("data", &options).ok();
     world.mount("data", "x");
 }

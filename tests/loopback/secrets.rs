@@ -55,9 +55,11 @@ fn a_password_option_logs_in_and_shows_nowhere() {
 
 fn an_encrypted_key_is_opened_with_its_passphrase() {
     let world = World::new();
-    crate::sshd::make_key(&world.path("locked"), PASSWORD);
+    // Not the password of the other cases: ssh-keygen takes it on its command line.
+    let passphrase = "tr0ub4dor & 3";
+    crate::sshd::make_key(&world.path("locked"), passphrase);
     world.sshd.authorize(&world.path("locked"));
-    fs::write(world.path("passphrase"), PASSWORD).unwrap();
+    fs::write(world.path("passphrase"), passphrase).unwrap();
     let [key, passphrase] =
         ["locked", "passphrase"].map(|name| world.path(name).to_string_lossy().into_owned());
     world.create_with("data", &[("identity_file", &key), ("password_file", &passphrase)]).ok();
