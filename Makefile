@@ -44,16 +44,19 @@ lint: ## Formatting and clippy, warnings denied
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 .PHONY: test
-test: test-unit test-loopback test-lab ## All tiers in order (root; boots two Debian hosts)
+test: ## All tiers in order, and their total (root; boots Debian hosts)
+	@rm -rf target/test-log
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-loopback
+	@$(MAKE) --no-print-directory test-lab
 	@tests/total target/test-log
 
 .PHONY: test-unit
-test-unit: ## Unit and property tests; needs nothing but cargo
+test-unit: tools-rust ## Unit and property tests; needs nothing but cargo
 	@tests/tier unit $(CARGO) test --locked --lib
 
 .PHONY: test-loopback
 test-loopback: tools-test ## The real daemon against a real sshd on loopback (root, /dev/fuse)
-	$(CARGO) build --locked
 	@tests/tier loopback $(CARGO) test --locked --test loopback
 
 .PHONY: test-lab
@@ -62,7 +65,7 @@ test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
 
 .PHONY: demo
 demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
-	$(CARGO) test --locked --quiet --test demo
+	@$(CARGO) test --locked --quiet --test demo
 
 # What the targets need from apt; each does nothing where it is there already.
 .PHONY: tools-rust tools-deb tools-test tools-lab
@@ -71,10 +74,10 @@ tools-rust:
 tools-deb: tools-rust
 	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot
 tools-test: tools-rust
-	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client /usr/sbin/sshd:openssh-server \
+	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client sshd:openssh-server openssl:openssl \
 		systemd-socket-activate:systemd unshare:util-linux ip:iproute2
 tools-lab: tools-test
-	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap busybox:busybox-static iptables:iptables
+	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap
 
 .PHONY: clean
 clean: ## Remove everything that was built, the lab's cache too

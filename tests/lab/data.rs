@@ -13,6 +13,8 @@ crate::cases![
     a_read_only_volume_refuses_writes,
     a_read_only_container_cannot_write_while_another_can,
     a_password_file_logs_in,
+    a_key_of_the_credential_store_logs_in,
+    an_encrypted_key_of_the_credential_store_logs_in,
     removing_a_volume_leaves_every_remote_file,
     two_volumes_on_one_directory_are_independent,
 ];
@@ -88,6 +90,28 @@ fn a_password_file_logs_in(lab: &Lab) -> Result<()> {
     volume.run("echo by password > /d/file")?;
     ensure!(lab.server.sh("cat /srv/password/file")? == "by password");
     Ok(())
+}
+
+/// Uses the key that `script` has put into systemd's credential store as `NAME`.
+fn check_credential(lab: &Lab, name: &str, script: &str) -> Result<()> {
+    lab.host.sh(script)?;
+    let directory = lab.server.export(name, "alice")?;
+    let options = format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o identity_file={name}");
+    lab.volume_with(name, &options)?.run("echo by credential > /d/file")?;
+    ensure!(lab.server.sh(&format!("cat {directory}/file"))? == "by credential");
+    Ok(())
+}
+
+fn a_key_of_the_credential_store_logs_in(lab: &Lab) -> Result<()> {
+    let script = "install -D -m 600 /root/.ssh/id_ed25519 /etc/credstore/plain-key";
+    check_credential(lab, "plain-key", script)
+}
+
+fn an_encrypted_key_of_the_credential_store_logs_in(lab: &Lab) -> Result<()> {
+    let script = "mkdir -p -m 700 /etc/credstore.encrypted
+         systemd-creds encrypt --with-key=host --name=sealed-key /root/.ssh/id_ed25519 \
+             /etc/credstore.encrypted/sealed-key 2>&1";
+    check_credential(lab, "sealed-key", script)
 }
 
 fn removing_a_volume_leaves_every_remote_file(lab: &Lab) -> Result<()> {

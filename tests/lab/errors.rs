@@ -12,6 +12,7 @@ use crate::lab::{Lab, poll};
 crate::cases![
     each_cause_gets_a_sentence_of_its_own,
     a_changed_host_key_is_refused,
+    a_pinned_host_key_is_accepted_and_any_other_refused,
     a_dark_address_fails_in_time_and_holds_nobody_up,
     a_failed_mount_leaves_nothing_behind,
 ];
@@ -72,6 +73,16 @@ fn a_changed_host_key_is_refused(lab: &Lab) -> Result<()> {
     ensure_says(&sentence?.to_lowercase(), &[&["host key"], &["changed"]])?;
     ensure!(volume.run("cat /d/file")? == "before", "refused for good");
     Ok(())
+}
+
+fn a_pinned_host_key_is_accepted_and_any_other_refused(lab: &Lab) -> Result<()> {
+    let directory = lab.server.export("pinned", "alice")?;
+    let pin = lab.server.sh("cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub")?;
+    let options = |pin: &str| format!("-o sshcmd=alice@{SSH_SERVER}:{directory} {KEY} -o 'host_key={pin}'");
+    lab.volume_with("pinned", &options(&pin))?.run("echo pinned > /d/file")?;
+    let other = lab.host.sh("cut -d ' ' -f 1,2 /root/.ssh/id_ed25519.pub")?;
+    let sentence = refusal(lab, "mispinned", &options(&other))?;
+    ensure_says(&sentence, &[&["host key"], &["changed"]])
 }
 
 fn a_dark_address_fails_in_time_and_holds_nobody_up(lab: &Lab) -> Result<()> {

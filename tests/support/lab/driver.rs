@@ -16,7 +16,7 @@ pub const SERVICE: &str = "sshfs-docker.service";
 pub const PACKAGE: &str = "/var/tmp/sshfs-docker.deb";
 
 /// How long a unit may take to go once nobody needs it.
-const SOON: Duration = Duration::from_secs(10);
+pub const SOON: Duration = Duration::from_secs(10);
 
 /// One process, as /proc/PID/status has it.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ impl Lab {
     }
 
     /// Waits until a mount unit is gone, which it must be soon after the last container.
-    pub fn wait_until_gone(&self, unit: &str) -> Result<()> {
-        poll::until_true(&format!("{unit} to be gone"), SOON, || {
+    pub fn wait_until_gone(&self, unit: &str, limit: Duration) -> Result<()> {
+        poll::until_true(&format!("{unit} to be gone"), limit, || {
             Ok(self.property(unit, "LoadState")? == "not-found" && self.processes(unit)?.is_empty())
         })
     }

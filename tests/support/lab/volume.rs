@@ -5,9 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::docker::{IMAGE, quote};
+use super::driver::SOON;
 use super::network::SSH_SERVER;
 use super::ssh_server::ALICE;
 use super::{Lab, Output, poll};
+
+/// The daemon looks for lost references every 30 s, and doubts one for 20 s before it forgets it.
+const SWEPT: Duration = Duration::from_secs(90);
 
 /// A volume on a directory of the SSH server. Dropped, it takes its containers along; the files stay.
 #[derive(Debug)]
@@ -107,7 +111,16 @@ impl<'a> Volume<'a> {
 
     /// Waits until the mount is gone and its unit with it.
     pub fn wait_until_unmounted(&self) -> Result<()> {
-        self.lab.wait_until_gone(&self.unit())?;
+        self.wait_until_unmounted_within(SOON)
+    }
+
+    /// The same for what only the daemon's sweep finds.
+    pub fn wait_until_swept(&self) -> Result<()> {
+        self.wait_until_unmounted_within(SWEPT)
+    }
+
+    fn wait_until_unmounted_within(&self, limit: Duration) -> Result<()> {
+        self.lab.wait_until_gone(&self.unit(), limit)?;
         let left = self.lab.mountinfo(&self.mountpoint())?;
         ensure!(left.is_none(), "still mounted: {left:?}");
         Ok(())

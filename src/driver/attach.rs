@@ -1,0 +1,67 @@
+//! Mount and Unmount: a caller holds a volume, a caller lets go.
+
+use super::{
+    DriverError,
+    volumes::{Volume, Volumes},
+};
+use crate::protocol::Caller;
+use std::{path::PathBuf, sync::atomic::Ordering, time::SystemTime};
+use tokio::time::{Instant, timeout_at};
+
+/// Ids are 64 characters long; a longer one is no id.
+pub(super) const MOST_ID: usize = 1024;
+
+impl Volumes {
+    pub(super) async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
+        let patience = self.config.mount_timeout;
+        let deadline = Instant::now() + patience;
+        let name = self.find(name)?.name.clone();
+        if id.len() > MOST_ID {
+            return Err(DriverError::Id);
+        }
+        let _lock = timeout_at(deadline, self.locks.lock(&name))
+            .await
+            .map_err(|_| DriverError::Busy { name: name.clone(), after: patience })?;
+        // Again: it may have been removed while this call waited.
+        let volume = self.find(name.as_str())?;
+        let spec = volume.spec.as_ref().map_err(|_| volume.unusable())?;
+        let in_use = !volume.references().is_empty();
+        let result = self.mounter.mount(&name, spec, in_use, deadline).await;
+        let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());
+        volume.mounted.store(is_mounted, Ordering::Relaxed);
+        result.map_err(|source| DriverError::Mount {
+            name: name.clone(),
+            remote: spec.remote.to_string(),
+            source,
+        })?;
+
+        let noted = {
+            let mut references = volume.references();
+            references.add(id, SystemTime::now());
+            self.note(&volume, &references).inspect_err(|_| _ = references.release(id, SystemTime::now()))
+        };
+        let failure = match noted {
+            Err(source) => DriverError::Reference { name: name.clone(), source },
+            // dockerd sends no Unmount for a Mount that it gave up.
+            Ok(()) if caller.is_gone() => {
+                self.release(&volume, id);
+                DriverError::CallerGone(name.clone())
+            }
+            Ok(()) => return Ok(self.mounter.mountpoint(&name)),
+        };
+        if volume.references().is_empty() && self.mounter.unmount(&name).await.is_ok() {
+            volume.mounted.store(false, Ordering::Relaxed);
+        }
+        Err(failure)
+    }
+
+    /// Releases a reference. That it cannot be written down is no reason to keep it: the kernel still protects what is
+    /// in use, and dockerd would only repeat the id.
+    pub(super) fn release(&self, volume: &Volume, id: &str) {
+        let mut references = volume.references();
+        if !references.release(id, SystemTime::now()) {
+            tracing::debug!(volume = %volume.name, "unmount by a caller that holds nothing");
+        }
+        self.note_or_warn(volume, &references);
+    }
+}

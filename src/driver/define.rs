@@ -1,0 +1,136 @@
+//! Create and Remove: a definition appears, a definition goes. Neither touches a remote.
+
+use super::{
+    DriverError,
+    volumes::{Volume, Volumes},
+};
+use crate::{
+    launcher,
+    references::References,
+    store::Definition,
+    volume::{
+        CredentialSource, Spec, VolumeName,
+        options::{self, Options, PasswordSource},
+    },
+};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+use zeroize::Zeroizing;
+
+impl Volumes {
+    pub(super) async fn create(&self, name: &str, mut options: Options) -> Result<(), DriverError> {
+        let name = VolumeName::new(name)?;
+        let wrong = |source| DriverError::Options { name: name.clone(), source };
+        let password = take_password(&mut options);
+        if let Some(password) = &password {
+            options::check_password(password).map_err(wrong)?;
+        }
+        let _lock = self.locks.lock(&name).await;
+        if let Ok(existing) = self.find(name.as_str()) {
+            return self.compare(&existing, &options, password.as_deref());
+        }
+        let spec = Spec::parse(&options, password.is_some(), &self.config.policy).map_err(wrong)?;
+        check_credentials(&name, &spec)?;
+        let definition =
+            Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
+        let has_password = definition.has_password;
+        let (saved_name, saved) = (name.clone(), definition.clone());
+        self.on_disk(move |store| store.save(&saved_name, &saved, password.as_ref().map(|p| p.as_str())))
+            .await
+            .map_err(|source| DriverError::Store { name: name.clone(), verb: "save", source })?;
+        if has_password {
+            tracing::warn!(volume = %name, "Docker stores and shows the option 'password' in clear; 'password_file' does not");
+        }
+        tracing::info!(volume = %name, remote = %spec.remote, "created");
+        let volume = Volume {
+            name: name.clone(),
+            definition: Some(definition),
+            spec: Ok(spec),
+            references: Mutex::default(),
+            mounted: AtomicBool::new(false),
+        };
+        self.by_name().insert(name, Arc::new(volume));
+        Ok(())
+    }
+
+    /// A repeated Create is a success, another one with the same name an error that names the options in question.
+    fn compare(
+        &self,
+        existing: &Volume,
+        options: &Options,
+        password: Option<&String>,
+    ) -> Result<(), DriverError> {
+        let Some(definition) = &existing.definition else { return Err(existing.unusable()) };
+        let names: BTreeSet<_> = definition.options.keys().chain(options.keys()).collect();
+        let mut differing: Vec<_> =
+            names.into_iter().filter(|n| definition.options.get(*n) != options.get(*n)).cloned().collect();
+        let stored = definition.has_password.then(|| self.store.password(&existing.name).unwrap_or_default());
+        if stored.as_ref().map(|p| p.as_str()) != password.map(String::as_str) {
+            differing.push("password".to_owned());
+        }
+        if differing.is_empty() {
+            Ok(())
+        } else {
+            Err(DriverError::Exists { name: existing.name.clone(), differing })
+        }
+    }
+
+    pub(super) async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        let name = VolumeName::new(name).map_err(|_| DriverError::NotFound(name.to_owned()))?;
+        let _lock = self.locks.lock(&name).await;
+        let volume = self.find(name.as_str())?;
+        if volume.definition.is_none() {
+            // It may be all that is left of what the user wrote.
+            return Err(volume.unusable());
+        }
+        // The kernel decides: references may be leaked, holders are not.
+        self.mounter
+            .unmount(&name)
+            .await
+            .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
+        volume.mounted.store(false, Ordering::Relaxed);
+        let removed = name.clone();
+        self.on_disk(move |store| store.remove(&removed)).await.map_err(|source| DriverError::Store {
+            name: name.clone(),
+            verb: "remove",
+            source,
+        })?;
+        self.by_name().remove(&name);
+        self.note_or_warn(&volume, &References::default());
+        if let Err(e) = self.mounter.remove_mountpoint(&name) {
+            tracing::warn!(volume = %name, "cannot remove its empty mountpoint, ignoring: {e}");
+        }
+        tracing::info!(volume = %name, "removed; nothing was deleted on the server");
+        Ok(())
+    }
+}
+
+/// Takes the password out of the options before anything else looks at them. In any case: a misspelt `Password` is a
+/// secret too.
+fn take_password(options: &mut Options) -> Option<Zeroizing<String>> {
+    let key = options.keys().find(|key| key.eq_ignore_ascii_case("password"))?.clone();
+    options.remove(&key).map(Zeroizing::new)
+}
+
+/// A key file that is missing is better told at create than at the first `docker run`.
+fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
+    let password_file = match &spec.password {
+        Some(PasswordSource::Credential(source)) => Some(source),
+        Some(PasswordSource::Stored) | None => None,
+    };
+    let check = |option, source: Option<&CredentialSource>| {
+        source.map_or(Ok(()), launcher::check_source).map_err(|source| DriverError::Credential {
+            name: name.clone(),
+            option,
+            source,
+        })
+    };
+    check("identity_file", spec.identity.as_ref())?;
+    check("password_file", password_file)
+}

@@ -1,0 +1,103 @@
+//! What a call can fail with, in the words that reach the terminal of `docker`.
+
+use crate::{
+    launcher::LaunchError,
+    mount::{MountError, UnmountError},
+    volume::{OptionError, VolumeName, name::InvalidName},
+};
+use std::{io, time::Duration};
+
+/// Why a call failed. The text reaches the terminal of `docker`.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// No such volume. dockerd relies on it to find out who has a volume.
+    #[error("volume {0:?} not found")]
+    NotFound(String),
+    /// Create with a name that cannot be one.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Create with options that cannot be used.
+    #[error("volume {name}: {source}")]
+    Options {
+        /// The volume.
+        name: VolumeName,
+        /// What is wrong with them.
+        source: OptionError,
+    },
+    /// Create with a key or password file that is missing.
+    #[error("volume {name}: {option}: {source}")]
+    Credential {
+        /// The volume.
+        name: VolumeName,
+        /// `identity_file` or `password_file`.
+        option: &'static str,
+        /// What is wrong with it.
+        source: LaunchError,
+    },
+    /// Create of a name that exists with other options.
+    #[error("volume {name} exists already with other options ({}); remove it first or choose another name", .differing.join(", "))]
+    Exists {
+        /// The volume.
+        name: VolumeName,
+        /// The names of the options that differ.
+        differing: Vec<String>,
+    },
+    /// The volume is known but its definition cannot be used.
+    #[error("volume {name} cannot be used: {reason}")]
+    Unusable {
+        /// The volume.
+        name: VolumeName,
+        /// Why.
+        reason: String,
+    },
+    /// The definition could not be written or removed.
+    #[error("volume {name}: cannot {verb} its definition: {source}")]
+    Store {
+        /// The volume.
+        name: VolumeName,
+        /// `save` or `remove`.
+        verb: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The mount failed.
+    #[error("cannot mount volume {name} from {remote}: {source}")]
+    Mount {
+        /// The volume.
+        name: VolumeName,
+        /// `user@host:path`
+        remote: String,
+        /// Why.
+        source: MountError,
+    },
+    /// Mounted, but who holds it could not be noted.
+    #[error("volume {name}: cannot note the reference: {source}")]
+    Reference {
+        /// The volume.
+        name: VolumeName,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another call on the volume took all the time.
+    #[error("volume {name} is busy: another call on it is still running after {}s", .after.as_secs())]
+    Busy {
+        /// The volume.
+        name: VolumeName,
+        /// How long this call waited.
+        after: Duration,
+    },
+    /// Remove of a volume in use.
+    #[error("volume {name} cannot be removed: {source}")]
+    InUse {
+        /// The volume.
+        name: VolumeName,
+        /// Who uses it.
+        source: UnmountError,
+    },
+    /// The caller of Mount hung up.
+    #[error("volume {0}: the caller is gone, the mount was taken back")]
+    CallerGone(VolumeName),
+    /// Mount with something that is no id.
+    #[error("the id is longer than {MOST_ID} bytes", MOST_ID = super::attach::MOST_ID)]
+    Id,
+}

@@ -1,0 +1,149 @@
+//! The volumes of this host: what Docker's calls mean for definitions, references and mounts.
+//!
+//! The rules that keep data safe meet here:
+//!
+//! - Get, List and Path read memory. Nothing they need is held during I/O.
+//! - Create, Mount, Remove and the unmounting run under the lock of their volume, and under no other.
+//! - A definition is on disk, and a reference in the book, before the answer leaves.
+//! - Nothing below a mountpoint is ever deleted.
+
+mod attach;
+mod define;
+mod error;
+mod volumes;
+
+pub use error::DriverError;
+
+use crate::{
+    config::Config,
+    locks::NameLocks,
+    mount::Mounter,
+    protocol::{Caller, VolumeDriver, VolumeInfo},
+    references::ReferenceBook,
+    store::{Store, Stored},
+    volume::{Spec, options::Options},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::timeout;
+use volumes::{Volume, Volumes};
+
+/// How long an Unmount waits for the unmounting: dockerd gives up after 60 s. The unmounting goes on.
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(50);
+
+/// The driver behind the protocol.
+#[derive(Debug)]
+pub struct Driver {
+    /// Shared with the tasks that outlive a call.
+    volumes: Arc<Volumes>,
+}
+
+impl Driver {
+    /// A driver with the volumes that are in the store, and the references and mounts that outlived the last daemon.
+    pub fn open(
+        store: Store,
+        book: ReferenceBook,
+        mounter: Mounter,
+        config: Arc<Config>,
+    ) -> io::Result<Self> {
+        let mounted = mounter.all_mounted()?;
+        let mut by_name = BTreeMap::new();
+        for Stored { name, definition } in store.load()? {
+            let spec = match &definition {
+                Ok(d) => Spec::parse(&d.options, d.has_password, &config.policy).map_err(|e| e.to_string()),
+                Err(e) => Err(e.to_string()),
+            };
+            if let Err(reason) = &spec {
+                tracing::error!(volume = %name, "volume cannot be used: {reason}");
+            }
+            let volume = Volume {
+                definition: definition.ok(),
+                spec,
+                references: Mutex::new(book.read(&name)),
+                mounted: AtomicBool::new(mounted.contains(&mounter.mountpoint(&name))),
+                name: name.clone(),
+            };
+            by_name.insert(name, Arc::new(volume));
+        }
+        let by_name = Mutex::new(by_name);
+        Ok(Self {
+            volumes: Arc::new(Volumes {
+                by_name,
+                locks: NameLocks::default(),
+                store: Arc::new(store),
+                book,
+                mounter,
+                config,
+            }),
+        })
+    }
+
+    /// How many volumes there are, and how many are mounted.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let by_name = self.volumes.by_name();
+        (by_name.len(), by_name.values().filter(|v| v.mounted.load(Ordering::Relaxed)).count())
+    }
+
+    /// Unmounts what nobody uses any more although it is still mounted: a mount that was busy at its last Unmount, that
+    /// a killed daemon left half made, or whose references Docker lost.
+    pub async fn sweep(&self) {
+        let mounted: Vec<_> = self.volumes.by_name().values().cloned().collect();
+        for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
+            self.volumes.forget_lost_references(&volume).await;
+            if volume.references().is_empty() {
+                self.volumes.unmount_if_unused(&volume.name).await;
+            }
+        }
+    }
+}
+
+impl VolumeDriver for Driver {
+    type Error = DriverError;
+
+    async fn create(&self, name: &str, options: Options) -> Result<(), DriverError> {
+        self.volumes.create(name, options).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), DriverError> {
+        self.volumes.remove(name).await
+    }
+
+    async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
+        self.volumes.mount(name, id, caller).await
+    }
+
+    async fn unmount(&self, name: &str, id: &str) -> Result<(), DriverError> {
+        let Ok(volume) = self.volumes.find(name) else { return Ok(()) };
+        self.volumes.release(&volume, id);
+        if volume.references().is_empty() {
+            let volumes = Arc::clone(&self.volumes);
+            let unmounting = tokio::spawn(async move { volumes.unmount_if_unused(&volume.name).await });
+            if timeout(UNMOUNT_PATIENCE, unmounting).await.is_err() {
+                tracing::warn!(volume = name, "unmounting takes long, going on without waiting");
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> Result<Option<PathBuf>, DriverError> {
+        Ok(self.get(name)?.mountpoint)
+    }
+
+    fn get(&self, name: &str) -> Result<VolumeInfo, DriverError> {
+        self.volumes.find(name).map(|volume| self.volumes.info(&volume))
+    }
+
+    fn list(&self) -> Vec<VolumeInfo> {
+        let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
+        volumes.iter().map(|volume| self.volumes.info(volume)).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! The volumes in memory, and unmounting what nobody uses.
+
+use super::DriverError;
+use crate::{
+    config::Config,
+    locks::NameLocks,
+    mount::{Mounter, unit},
+    protocol::VolumeInfo,
+    references::{ReferenceBook, References},
+    store::{self, Definition, Store},
+    volume::{Spec, VolumeName},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+use tokio::task::spawn_blocking;
+
+/// A volume in memory.
+#[derive(Debug)]
+pub(super) struct Volume {
+    pub(super) name: VolumeName,
+    /// None where the file cannot be read; the volume is still listed, or Docker would forget it too.
+    pub(super) definition: Option<Definition>,
+    /// The checked options, or why they cannot be used.
+    pub(super) spec: Result<Spec, String>,
+    pub(super) references: Mutex<References>,
+    /// What mountinfo said when it was last asked, for Get.
+    pub(super) mounted: AtomicBool,
+}
+
+impl Volume {
+    pub(super) fn references(&self) -> MutexGuard<'_, References> {
+        self.references.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it cannot be used.
+    pub(super) fn unusable(&self) -> DriverError {
+        let reason = self.spec.as_ref().err().cloned().unwrap_or_default();
+        DriverError::Unusable { name: self.name.clone(), reason }
+    }
+}
+
+/// All volumes, with what their calls work on.
+#[derive(Debug)]
+pub(super) struct Volumes {
+    pub(super) by_name: Mutex<BTreeMap<VolumeName, Arc<Volume>>>,
+    pub(super) locks: NameLocks,
+    pub(super) store: Arc<Store>,
+    pub(super) book: ReferenceBook,
+    pub(super) mounter: Mounter,
+    pub(super) config: Arc<Config>,
+}
+
+impl Volumes {
+    pub(super) fn by_name(&self) -> MutexGuard<'_, BTreeMap<VolumeName, Arc<Volume>>> {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Volume>, DriverError> {
+        let known = VolumeName::new(name).ok().and_then(|name| self.by_name().get(&name).cloned());
+        known.ok_or_else(|| DriverError::NotFound(name.to_owned()))
+    }
+
+    /// Works on the store in a thread that may wait for the disk.
+    pub(super) async fn on_disk<F>(&self, work: F) -> io::Result<()>
+    where
+        F: FnOnce(&Store) -> io::Result<()> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        spawn_blocking(move || work(&store)).await.map_err(io::Error::other)?
+    }
+
+    /// Writes the references as they are now. The book is in memory (/run): this does not wait for a disk.
+    pub(super) fn note(&self, volume: &Volume, references: &References) -> io::Result<()> {
+        self.book.write(&volume.name, references)
+    }
+
+    /// The same where failing is no reason to stop: at worst a reference comes back after a restart of the daemon.
+    pub(super) fn note_or_warn(&self, volume: &Volume, references: &References) {
+        if let Err(e) = self.note(volume, references) {
+            tracing::warn!(volume = %volume.name, "cannot note the references, ignoring: {e}");
+        }
+    }
+
+    /// Unmounts a volume without references; under its lock, so that no Mount comes in between.
+    pub(super) async fn unmount_if_unused(&self, name: &VolumeName) {
+        let _lock = self.locks.lock(name).await;
+        let Ok(volume) = self.find(name.as_str()) else { return };
+        if !volume.references().is_empty() {
+            return;
+        }
+        match self.mounter.unmount(name).await {
+            Ok(()) => volume.mounted.store(false, Ordering::Relaxed),
+            Err(e) => tracing::info!(volume = %name, "not unmounted yet: {e}"),
+        }
+    }
+
+    /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
+    /// works in the mountpoint still makes the unmounting fail.
+    pub(super) async fn forget_lost_references(&self, volume: &Volume) {
+        let some_look_lost = volume.references().clone().forget_lost(SystemTime::now());
+        if !some_look_lost {
+            return;
+        }
+        let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
+        let _lock = self.locks.lock(&volume.name).await;
+        let Ok(holders) = self.mounter.holders(&mount).await else { return };
+        if !holders.is_empty() {
+            return;
+        }
+        let mut references = volume.references();
+        if references.forget_lost(SystemTime::now()) {
+            tracing::warn!(volume = %volume.name, "no container has it any more, dropping references that Docker lost");
+            self.note_or_warn(volume, &references);
+        }
+    }
+
+    /// What Get and List tell.
+    pub(super) fn info(&self, volume: &Volume) -> VolumeInfo {
+        let mounted = volume.mounted.load(Ordering::Relaxed);
+        let mut status = serde_json::Map::new();
+        let mut tell = |key: &str, value: serde_json::Value| _ = status.insert(key.to_owned(), value);
+        match &volume.spec {
+            Ok(spec) => {
+                tell("state", if mounted { "mounted" } else { "unmounted" }.into());
+                tell("remote", spec.remote.to_string().into());
+            }
+            Err(reason) => {
+                tell("state", "unusable".into());
+                tell("error", reason.as_str().into());
+            }
+        }
+        tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
+        if mounted {
+            tell("unit", unit(&volume.name).into());
+        }
+        VolumeInfo {
+            name: volume.name.to_string(),
+            mountpoint: mounted.then(|| self.mounter.mountpoint(&volume.name)),
+            created_at: volume.definition.as_ref().map(|d| store::format_time(d.created_at)),
+            status,
+        }
+    }
+}
