@@ -25,11 +25,10 @@ pub fn replace(
     mode: u32,
     durability: Durability,
 ) -> io::Result<()> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
     file.write_all(content)?;
+    // Not when it is opened: the umask would apply.
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
     if durability == Durability::PowerCut {
         file.as_file().sync_all()?;
     }
@@ -75,12 +74,13 @@ mod tests {
     #[test]
     fn a_replaced_file_has_the_new_content_and_mode_and_leaves_nothing_beside() {
         let directory = tempfile::tempdir().unwrap();
-        for content in ["old", "new"] {
-            replace(directory.path(), "f", content.as_bytes(), 0o600, Durability::PowerCut).unwrap();
-        }
         let path = directory.path().join("f");
+        // More than the usual umask of 022 lets through, and less.
+        for (content, mode) in [("old", 0o666), ("new", 0o600)] {
+            replace(directory.path(), "f", content.as_bytes(), mode, Durability::PowerCut).unwrap();
+            assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, mode);
+        }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 

@@ -295,29 +295,26 @@ impl Mounter {
 
     /// Unmounts unless somebody uses it, and ends its unit. Not being mounted is fine.
     pub async fn unmount(&self, name: &VolumeName) -> Result<(), UnmountError> {
-        if let Some(mount) = self.mounted(name)? {
-            let holders = self.holders(&mount).await?;
-            if !holders.is_empty() {
-                return Err(UnmountError::Held(holders));
+        let Some(mount) = self.mounted(name)? else { return Ok(()) };
+        let holders = self.holders(&mount).await?;
+        if !holders.is_empty() {
+            return Err(UnmountError::Held(holders));
+        }
+        let mountpoint = self.mountpoint(name);
+        match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
+            Ok(()) => {}
+            // A process that uses a live mount keeps it; one that hangs in a dead mount is freed by its end.
+            Err(Errno::EBUSY) if self.prober.ask(&mountpoint, LIVE_PATIENCE).await == Answer::Alive => {
+                return Err(UnmountError::Busy(mountpoint));
             }
-            let mountpoint = self.mountpoint(name);
-            match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
-                Ok(()) | Err(Errno::EINVAL) => {}
-                // A process that uses a live mount keeps it; one that hangs in a dead mount is freed by its end.
-                Err(Errno::EBUSY) if self.prober.ask(&mountpoint, LIVE_PATIENCE).await == Answer::Alive => {
-                    return Err(UnmountError::Busy(mountpoint));
-                }
-                Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
-            }
+            Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
         }
         self.tear_down(name).await;
-        match self.mounted(name)? {
-            None => {
-                tracing::info!(volume = %name, unit = %unit(name), "unmounted");
-                Ok(())
-            }
-            Some(_) => Err(UnmountError::Failed { path: self.mountpoint(name), errno: Errno::EBUSY }),
+        if self.mounted(name)?.is_some() {
+            return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
+        tracing::info!(volume = %name, unit = %unit(name), "unmounted");
+        Ok(())
     }
 
     /// Ends the unit and detaches whatever is left. Goes on when a step fails, and reports each.
