@@ -14,6 +14,7 @@ mod data;
 mod engine;
 mod errors;
 mod package;
+mod readme;
 mod reboot;
 mod removal;
 mod restarts;
@@ -45,8 +46,9 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 9] = [
+const THEMES: [(&str, &[Case]); 10] = [
     ("package", package::CASES),
+    ("readme", readme::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
     ("sandbox", sandbox::CASES),
