@@ -3,7 +3,7 @@
 //!
 //! In the foreground sshfs keeps ssh's standard error, but a mount that fails must tell its reason to `docker run`
 //! while the same text belongs into the unit's journal, also months later when the daemon is not running. One file
-//! descriptor cannot do both; this process, without a runtime and with less than a megabyte of its own, can.
+//! descriptor cannot do both; this process, without a runtime and with a third of a megabyte of its own, can.
 //!
 //! Standard input is the FUSE device, for sshfs. Standard output is the report: the text, and [`END_OF_REPORT`] when
 //! sshfs has ended. Nobody reading it is fine.

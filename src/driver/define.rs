@@ -9,7 +9,7 @@ use crate::{
     references::References,
     store::Definition,
     volume::{
-        CredentialSource, Spec, VolumeName,
+        Spec, VolumeName,
         options::{self, Options, PasswordSource},
     },
 };
@@ -36,7 +36,7 @@ impl Volumes {
             return self.compare(&existing, &options, password.as_deref());
         }
         let spec = Spec::parse(&options, password.is_some(), &self.config.policy).map_err(wrong)?;
-        check_credentials(&name, &spec)?;
+        check_credentials(&name, &spec).await?;
         let definition =
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
         let has_password = definition.has_password;
@@ -119,18 +119,16 @@ fn take_password(options: &mut Options) -> Option<Zeroizing<String>> {
 }
 
 /// A key file that is missing is better told at create than at the first `docker run`.
-fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
+async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
     let password_file = match &spec.password {
         Some(PasswordSource::Credential(source)) => Some(source),
         Some(PasswordSource::Stored) | None => None,
     };
-    let check = |option, source: Option<&CredentialSource>| {
-        source.map_or(Ok(()), launcher::check_source).map_err(|source| DriverError::Credential {
-            name: name.clone(),
-            option,
-            source,
-        })
-    };
-    check("identity_file", spec.identity.as_ref())?;
-    check("password_file", password_file)
+    for (option, source) in [("identity_file", spec.identity.as_ref()), ("password_file", password_file)] {
+        if let Some(source) = source {
+            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+            launcher::check_source(source).await.map_err(wrong)?;
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,8 @@ pub mod child;
 pub mod systemd;
 
 use crate::volume::CredentialSource;
-use std::{future::Future, io, os::fd::OwnedFd, path::PathBuf, pin::Pin};
+use std::{future::Future, io, os::fd::OwnedFd, path::PathBuf, pin::Pin, time::Duration};
+use tokio::{task::spawn_blocking, time::timeout};
 
 /// The user that sshfs and ssh run as; made by sysusers.d.
 pub const USER: &str = "sshfs-docker";
@@ -61,15 +62,18 @@ pub enum LaunchError {
     /// PID 1 refused.
     #[error("systemd refused to start the unit: {0}")]
     Refused(zbus::Error),
-    /// The credential is not in the store.
-    #[error("there is no credential {0:?} in /etc/credstore.encrypted, /etc/credstore or /run/credstore")]
-    NoSuchCredential(String),
+    /// The credential is not in the store. Its name is not repeated: it may be a password in the wrong place.
+    #[error("no credential of that name is in /etc/credstore.encrypted, /etc/credstore or /run/credstore")]
+    NoSuchCredential,
     /// The file is not there.
     #[error("the file {} does not exist on this host", .0.display())]
     NoSuchFile(PathBuf),
     /// A directory or a device.
     #[error("{} is not a file", .0.display())]
     NotAFile(PathBuf),
+    /// Its file system does not answer.
+    #[error("{0} cannot be looked at: its file system does not answer")]
+    FileHangs(String),
     /// PID 1 could not read a key or password file.
     #[error("systemd could not read {0}")]
     Credential(String),
@@ -120,11 +124,23 @@ pub fn find_in_store(name: &str) -> Result<(PathBuf, bool), LaunchError> {
     .into_iter()
     .map(|(directory, encrypted)| (PathBuf::from(directory).join(name), encrypted))
     .find(|(path, _)| path.exists())
-    .ok_or_else(|| LaunchError::NoSuchCredential(name.to_owned()))
+    .ok_or(LaunchError::NoSuchCredential)
 }
 
+/// How long a file system may take to tell whether a file exists.
+const FILE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Finds mistakes in a source before it is used. A file that this process may not see is no mistake: PID 1 reads it.
-pub fn check_source(source: &CredentialSource) -> Result<(), LaunchError> {
+/// The file may be on a file system that hangs, so a thread looks, and not for ever.
+pub async fn check_source(source: &CredentialSource) -> Result<(), LaunchError> {
+    let owned = source.clone();
+    match timeout(FILE_PATIENCE, spawn_blocking(move || look_at(&owned))).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) | Err(_) => Err(LaunchError::FileHangs(source.to_string())),
+    }
+}
+
+fn look_at(source: &CredentialSource) -> Result<(), LaunchError> {
     let path = match source {
         CredentialSource::Path(path) => path.clone(),
         CredentialSource::Store(name) => find_in_store(name)?.0,

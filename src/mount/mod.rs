@@ -214,7 +214,7 @@ impl Mounter {
         let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
         let plan = plan::plan(name, spec, &self.paths, &self.config, ssh_config.as_deref());
         for credential in &plan.credentials {
-            launcher::check_source(&credential.source)?;
+            launcher::check_source(&credential.source).await?;
         }
         self.prepare(name, spec)?;
         let mountpoint = self.mountpoint(name);

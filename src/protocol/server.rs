@@ -171,13 +171,26 @@ async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller:
     }
     let body = Limited::new(request.into_body(), MOST_BODY).collect();
     match timeout(REQUEST_PATIENCE, body).await {
-        Ok(Ok(body)) => router::dispatch(driver, call, &body.to_bytes(), caller).await,
+        Ok(Ok(body)) => {
+            let answer = router::dispatch(driver, call, &body.to_bytes(), caller).await;
+            log_failure(call, &answer);
+            answer
+        }
         Ok(Err(e)) if e.is::<LengthLimitError>() => router::error(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!("the request is larger than {MOST_BODY} bytes"),
         ),
         Ok(Err(e)) => router::error(StatusCode::BAD_REQUEST, format!("the request broke off: {e}")),
         Err(_) => router::error(StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time"),
+    }
+}
+
+/// What the user saw is in the journal too. Get and Path fail as a matter of course: dockerd asks every driver for every
+/// name that it does not know.
+fn log_failure(call: Call, answer: &Answer) {
+    match (call, answer) {
+        (Call::Get | Call::Path, _) | (_, Answer::Json(StatusCode::OK, _) | Answer::HangUp) => {}
+        (_, Answer::Json(_, json)) => tracing::warn!("{call:?} failed: {}", String::from_utf8_lossy(json)),
     }
 }
 

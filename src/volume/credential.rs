@@ -14,18 +14,18 @@ pub enum CredentialSource {
     Store(String),
 }
 
-/// Why a value names no credential.
+/// Why a value names no credential. It is not repeated: it may be a password in the wrong place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
     /// Neither form.
     #[error(
-        "{0:?} is neither an absolute path on the Docker host nor a bare name in systemd's credential store \
+        "the value is neither an absolute path on the Docker host nor a bare name in systemd's credential store \
          (the driver is a service: it has no '~' and no working directory)"
     )]
-    Form(String),
+    Form,
     /// `..` in a path, or a character that systemd's credential syntax separates with.
-    #[error("{0:?} must not contain '..', ':' or control characters")]
-    Character(String),
+    #[error("a path must not contain '..', ':' or control characters")]
+    Character,
 }
 
 impl CredentialSource {
@@ -35,7 +35,7 @@ impl CredentialSource {
         if path.is_absolute() {
             let climbs = path.components().any(|c| c == Component::ParentDir);
             if climbs || text.chars().any(|c| c.is_control() || c == ':') {
-                return Err(InvalidSource::Character(text.to_owned()));
+                return Err(InvalidSource::Character);
             }
             return Ok(Self::Path(path.to_owned()));
         }
@@ -43,7 +43,7 @@ impl CredentialSource {
         let valid = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric())
             && bytes.all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
             && text.len() <= 200;
-        if valid { Ok(Self::Store(text.to_owned())) } else { Err(InvalidSource::Form(text.to_owned())) }
+        if valid { Ok(Self::Store(text.to_owned())) } else { Err(InvalidSource::Form) }
     }
 }
 
