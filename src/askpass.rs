@@ -18,7 +18,7 @@ pub fn answer_if_asked() -> Option<ExitCode> {
     let credential = env::var_os(ASKPASS_CREDENTIAL)?;
     env::var_os("SSH_ASKPASS")?;
     let question = env::args().nth(1).unwrap_or_default();
-    if !asks_for_a_secret(&question) {
+    if !asks_for_a_secret(&question) || a_jump_host_asks() {
         eprintln!("not answering: {question}");
         return Some(ExitCode::FAILURE);
     }
@@ -39,8 +39,17 @@ pub fn answer_if_asked() -> Option<ExitCode> {
 /// be shown, and a host key is never confirmed by a program.
 fn asks_for_a_secret(question: &str) -> bool {
     let question = question.to_ascii_lowercase();
+    let mut words = question.split(|c: char| !c.is_alphanumeric());
     !question.contains("yes/no")
-        && ["password", "passphrase", "passcode", "pin"].iter().any(|w| question.contains(w))
+        && words.any(|word| ["password", "passphrase", "passcode", "pin"].contains(&word))
+}
+
+/// The password is the volume's, for the server at the end of the way. ssh reaches a ProxyJump host with another ssh that
+/// forwards its standard input (`-W`, readconf.c) and inherits this program.
+fn a_jump_host_asks() -> bool {
+    let parent = std::os::unix::process::parent_id();
+    let Ok(command_line) = fs::read(format!("/proc/{parent}/cmdline")) else { return true };
+    command_line.split(|byte| *byte == 0).any(|argument| argument == b"-W")
 }
 
 /// Editors end a file with a newline; passwords do not.
@@ -59,9 +68,12 @@ mod tests {
         {
             assert!(asks_for_a_secret(question), "{question}");
         }
-        for question in
-            ["Are you sure you want to continue connecting (yes/no/[fingerprint])? ", "", "Really?"]
-        {
+        for question in [
+            "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+            "",
+            "Really?",
+            "Shipping?",
+        ] {
             assert!(!asks_for_a_secret(question), "{question}");
         }
     }

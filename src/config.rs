@@ -8,6 +8,9 @@ use crate::volume::{
 use serde::Deserialize;
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
 
+/// dockerd waits 120 s for a mount, and clearing away one that failed may take 30 s.
+const LONGEST_TIMEOUT: u64 = 80;
+
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -44,7 +47,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Parse(#[from] toml::de::Error),
     /// dockerd gives up after 120 s without an answer; the volume must be given up before that.
-    #[error("mount.timeout must be from 1 to 100 seconds, not {0}")]
+    #[error("mount.timeout must be from 1 to {LONGEST_TIMEOUT} seconds, not {0}")]
     Timeout(u64),
     /// Not `accept-new` or `yes`.
     #[error("ssh.host_keys must be \"accept-new\" or \"yes\", not {0:?}")]
@@ -132,7 +135,7 @@ impl Config {
 
     fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text)?;
-        if !(1..=100).contains(&file.mount.timeout) {
+        if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
         }
         let host_keys = match file.ssh.host_keys.as_str() {
@@ -207,7 +210,7 @@ mod tests {
         for text in [
             "mont.timeout = 3",
             "[mount]\ntimeout = 0",
-            "[mount]\ntimeout = 110",
+            "[mount]\ntimeout = 81",
             "[ssh]\nhost_keys = 'no'",
             "[policy]\nallow_options = ['reconnect']",
             "[policy]\nallow_options = ['password_stdin']",

@@ -19,7 +19,15 @@ use crate::{
 use anyhow::{Context, Result};
 use libsystemd::daemon::{self as systemd, NotifyState};
 use nix::fcntl::{Flock, FlockArg};
-use std::{fs::File, os::unix::net::UnixListener, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    io,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
@@ -70,8 +78,9 @@ fn lock(paths: &Paths) -> Result<Flock<File>> {
 
 fn open(options: &Serve, paths: &Paths, config: Arc<Config>) -> Result<Driver> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
-    directories::ensure(&paths.state, 0o711)
-        .with_context(|| format!("cannot make {}", paths.state.display()))?;
+    let state =
+        real_directory(&paths.state).with_context(|| format!("cannot make {}", paths.state.display()))?;
+    let paths = &Paths { state, ..paths.clone() };
     let launcher: Box<dyn Launcher> = if systemd::booted() {
         Box::new(SystemdLauncher::new(options.user.clone()))
     } else {
@@ -85,6 +94,12 @@ fn open(options: &Serve, paths: &Paths, config: Arc<Config>) -> Result<Driver> {
     let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
         .context("cannot prepare the mountpoints")?;
     Driver::open(store, book, mounter, config).context("cannot read the definitions of volumes")
+}
+
+/// Makes a directory and resolves links on the way to it: mountinfo has no links, and mounts are found by their path.
+fn real_directory(path: &Path) -> io::Result<PathBuf> {
+    directories::ensure(path, 0o711)?;
+    path.canonicalize()
 }
 
 async fn serve(listener: UnixListener, driver: Arc<Driver>) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{
     DriverError,
     volumes::{Volume, Volumes},
 };
-use crate::protocol::Caller;
+use crate::{mount::Reason, protocol::Caller};
 use std::{path::PathBuf, sync::atomic::Ordering, time::SystemTime};
 use tokio::time::{Instant, timeout_at};
 
@@ -49,7 +49,7 @@ impl Volumes {
             }
             Ok(()) => return Ok(self.mounter.mountpoint(&name)),
         };
-        if volume.references().is_empty() && self.mounter.unmount(&name).await.is_ok() {
+        if volume.references().is_empty() && self.mounter.unmount(&name, Reason::Asked).await.is_ok() {
             volume.mounted.store(false, Ordering::Relaxed);
         }
         Err(failure)

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     launcher,
+    mount::Reason,
     references::References,
     store::Definition,
     volume::{
@@ -91,7 +92,7 @@ impl Volumes {
         }
         // The kernel decides: references may be leaked, holders are not.
         self.mounter
-            .unmount(&name)
+            .unmount(&name, Reason::Asked)
             .await
             .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
         volume.mounted.store(false, Ordering::Relaxed);

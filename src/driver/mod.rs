@@ -17,7 +17,7 @@ pub use error::DriverError;
 use crate::{
     config::Config,
     locks::NameLocks,
-    mount::Mounter,
+    mount::{Mounter, Reason},
     protocol::{Caller, VolumeDriver, VolumeInfo},
     references::ReferenceBook,
     store::{Store, Stored},
@@ -100,7 +100,7 @@ impl Driver {
         for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
             self.volumes.forget_lost_references(&volume).await;
             if volume.references().is_empty() {
-                self.volumes.unmount_if_unused(&volume.name).await;
+                self.volumes.unmount_if_unused(&volume.name, Reason::Swept).await;
             }
         }
     }
@@ -126,7 +126,8 @@ impl VolumeDriver for Driver {
         self.volumes.release(&volume, id);
         if volume.references().is_empty() {
             let volumes = Arc::clone(&self.volumes);
-            let unmounting = tokio::spawn(async move { volumes.unmount_if_unused(&volume.name).await });
+            let unmounting =
+                tokio::spawn(async move { volumes.unmount_if_unused(&volume.name, Reason::Asked).await });
             if timeout(UNMOUNT_PATIENCE, unmounting).await.is_err() {
                 tracing::warn!(volume = name, "unmounting takes long, going on without waiting");
             }

@@ -4,7 +4,7 @@ use super::DriverError;
 use crate::{
     config::Config,
     locks::NameLocks,
-    mount::{Mounter, unit},
+    mount::{Mounter, Reason, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References},
     store::{self, Definition, Store},
@@ -89,13 +89,13 @@ impl Volumes {
     }
 
     /// Unmounts a volume without references; under its lock, so that no Mount comes in between.
-    pub(super) async fn unmount_if_unused(&self, name: &VolumeName) {
+    pub(super) async fn unmount_if_unused(&self, name: &VolumeName, reason: Reason) {
         let _lock = self.locks.lock(name).await;
         let Ok(volume) = self.find(name.as_str()) else { return };
         if !volume.references().is_empty() {
             return;
         }
-        match self.mounter.unmount(name).await {
+        match self.mounter.unmount(name, reason).await {
             Ok(()) => volume.mounted.store(false, Ordering::Relaxed),
             Err(e) => tracing::info!(volume = %name, "not unmounted yet: {e}"),
         }

@@ -59,6 +59,9 @@ pub enum LaunchError {
     /// No connection to PID 1.
     #[error("systemd cannot be reached over D-Bus ({0}); is dbus running?")]
     Bus(zbus::Error),
+    /// No answer.
+    #[error("systemd does not answer over D-Bus")]
+    BusHangs,
     /// PID 1 refused.
     #[error("systemd refused to start the unit: {0}")]
     Refused(zbus::Error),

@@ -97,6 +97,14 @@ impl SystemdLauncher {
     }
 
     async fn stop_unit(&self, unit: &str) -> Result<(), LaunchError> {
+        // The caller holds the volume's lock: not even a stuck D-Bus may keep it for ever.
+        match timeout(STOP_PATIENCE + Duration::from_secs(2), self.stop_unit_and_wait(unit)).await {
+            Ok(result) => result,
+            Err(_) => Err(LaunchError::BusHangs),
+        }
+    }
+
+    async fn stop_unit_and_wait(&self, unit: &str) -> Result<(), LaunchError> {
         let connection = Connection::system().await.map_err(LaunchError::Bus)?;
         let manager = ManagerProxy::new(&connection).await.map_err(LaunchError::Bus)?;
         let stop = run_job(&manager, || manager.stop_unit(unit, "replace"));

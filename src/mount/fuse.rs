@@ -78,11 +78,27 @@ pub fn detach(mountpoint: &Path) -> nix::Result<()> {
 
 /// Shows `directories` read-only at `view`. Mounts are made below the view; where one is missing, the path lies on
 /// a read-only mount, so that nobody, not even root in a container, can write to the host's disk in its place.
-pub fn ensure_read_only_view(directories: &Path, view: &Path) -> nix::Result<()> {
-    mount(Some(directories), view, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
-    let read_only =
+pub fn make_view(directories: &Path, view: &Path) -> nix::Result<()> {
+    // A plain bind mount would be a peer of the file system below, and each mount in the view would appear a second time
+    // in `directories`. A bind mount of something private starts a peer group of its own.
+    bind(directories, directories)?;
+    let private = mount(None::<&str>, directories, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>);
+    let result = private
+        .and_then(|()| bind(directories, view))
+        .and_then(|()| protect_view(view).inspect_err(|_| _ = detach(view)));
+    detach(directories)?;
+    result
+}
+
+/// Makes the view read-only; also where a killed daemon left it half made.
+pub fn protect_view(view: &Path) -> nix::Result<()> {
+    let flags =
         MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(None::<&str>, view, None::<&str>, read_only, None::<&str>).inspect_err(|_| _ = detach(view))
+    mount(None::<&str>, view, None::<&str>, flags, None::<&str>)
+}
+
+fn bind(from: &Path, to: &Path) -> nix::Result<()> {
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
 }
 
 /// Sets the kernel's read-ahead of a mount. The default of 128 KiB makes a sequential read wait for one round trip

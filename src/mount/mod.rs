@@ -59,12 +59,18 @@ pub enum MountError {
         /// The text.
         said: String,
     },
+    /// Somebody mounted something else there.
+    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
+    Foreign(Box<Mount>),
     /// It is mounted, containers use it, and the server does not answer.
     #[error(
         "it is mounted and in use, but the server did not answer for {}s; check the server and the network",
         LIVE_PATIENCE.as_secs()
     )]
     Hanging,
+    /// Whether it answers could not be found out.
+    #[error("this host cannot start a process to check the mount; is it out of memory or processes?")]
+    NotProven,
     /// See [`FuseError`].
     #[error(transparent)]
     Fuse(#[from] FuseError),
@@ -95,6 +101,9 @@ pub enum UnmountError {
     /// A process of the host has a file or its working directory in it.
     #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
     Busy(PathBuf),
+    /// Somebody mounted something else there.
+    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
+    Foreign(Box<Mount>),
     /// umount(2) failed otherwise.
     #[error("cannot unmount {}: {errno}", path.display())]
     Failed {
@@ -116,6 +125,15 @@ fn holders_text(holders: &[Holder]) -> String {
         .collect();
     let more = holders.len().saturating_sub(shown.len());
     if more > 0 { format!("{}, and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
+/// Why a volume is unmounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody waits for it: a server that hangs is not waited for.
+    Asked,
+    /// Nobody asked; it may take until the server is back.
+    Swept,
 }
 
 /// Makes and takes away the mounts of volumes.
@@ -143,8 +161,10 @@ impl Mounter {
         {
             directories::ensure(parent, 0o711)?;
         }
-        if mountinfo::at(&paths.mountpoints())?.is_none() {
-            fuse::ensure_read_only_view(&paths.mountpoint_directories(), &paths.mountpoints())?;
+        let (directories, view) = (paths.mountpoint_directories(), paths.mountpoints());
+        match mountinfo::at(&view)? {
+            None => fuse::make_view(&directories, &view)?,
+            Some(_) => fuse::protect_view(&view)?,
         }
         let prober = Arc::new(Prober::new(program.clone()));
         Ok(Self { paths, config, launcher, prober, program })
@@ -177,13 +197,15 @@ impl Mounter {
         in_use: bool,
         deadline: Instant,
     ) -> Result<(), MountError> {
-        let mountpoint = self.mountpoint(name);
         let existing = self.mounted(name).map_err(local("reading mountinfo"))?;
         if let Some(existing) = existing {
+            if existing.filesystem != fuse::FILESYSTEM {
+                return Err(MountError::Foreign(Box::new(existing)));
+            }
             let patience = LIVE_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
-            match self.prober.ask(&mountpoint, patience).await {
+            match self.prober.ask(&existing, patience).await {
                 Answer::Alive => return Ok(()),
-                Answer::Failed(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV) => {
+                answer if answer.is_dead() => {
                     tracing::warn!(volume = %name, "its mount is dead, replacing it");
                 }
                 answer => {
@@ -210,7 +232,6 @@ impl Mounter {
     }
 
     async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
-        let patience = deadline.saturating_duration_since(Instant::now());
         let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
         let plan = plan::plan(name, spec, &self.paths, &self.config, ssh_config.as_deref());
         for credential in &plan.credentials {
@@ -231,19 +252,22 @@ impl Mounter {
             credentials: plan.credentials,
             askpass: plan.askpass,
         };
-        let out_of_time = |report: &Report| MountError::Deadline { after: patience, said: report.said() };
+        let out_of_time =
+            |report: &Report| MountError::Deadline { after: self.config.mount_timeout, said: report.said() };
         timeout_at(deadline, self.launcher.start(&unit(name), session))
             .await
             .map_err(|_| out_of_time(&report))??;
 
-        let patience_left = deadline.saturating_duration_since(Instant::now());
+        let mount = self.our_mount(name)?;
+        let patience = deadline.saturating_duration_since(Instant::now());
         let answer = tokio::select! {
-            answer = self.prober.ask(&mountpoint, patience_left) => answer,
+            answer = self.prober.ask(&mount, patience) => answer,
             () = report.end() => Answer::Failed(Errno::ENOTCONN),
         };
         match answer {
             Answer::Alive => {}
             Answer::TimedOut => return Err(out_of_time(&report)),
+            Answer::NotAsked => return Err(MountError::NotProven),
             Answer::Failed(errno) => {
                 // The kernel tells of the end of sshfs a little before the supervisor does.
                 _ = timeout(LAST_WORDS, report.end()).await;
@@ -257,19 +281,21 @@ impl Mounter {
                 }));
             }
         }
-        self.check_and_tune(name, spec)
+        self.tune(name, spec)
     }
 
-    /// Says success only when mountinfo agrees with the probe, and sets what can be set only on a live mount.
-    fn check_and_tune(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+    /// The mount that was just made, as mountinfo has it.
+    fn our_mount(&self, name: &VolumeName) -> Result<Mount, MountError> {
         let mounted = self.mounted(name).map_err(local("reading mountinfo"))?;
-        let Some(mount) = mounted.filter(|mount| mount.filesystem == fuse::FILESYSTEM) else {
-            let gone = io::Error::from(io::ErrorKind::NotFound);
-            return Err(MountError::Local {
-                what: "the mount disappeared while it was made".to_owned(),
-                source: gone,
-            });
-        };
+        mounted.filter(|mount| mount.filesystem == fuse::FILESYSTEM).ok_or_else(|| MountError::Local {
+            what: "the mount disappeared while it was made".to_owned(),
+            source: io::ErrorKind::NotFound.into(),
+        })
+    }
+
+    /// Sets what can be set only on a live mount. Success is said only when mountinfo still agrees with the probe.
+    fn tune(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+        let mount = self.our_mount(name)?;
         let kib = spec.read_ahead_kib.unwrap_or(self.config.read_ahead_kib);
         if let Err(e) = fuse::set_read_ahead(mount.device, kib) {
             // A slower volume is better than none; /sys is read-only in a container.
@@ -294,8 +320,11 @@ impl Mounter {
     }
 
     /// Unmounts unless somebody uses it, and ends its unit. Not being mounted is fine.
-    pub async fn unmount(&self, name: &VolumeName) -> Result<(), UnmountError> {
+    pub async fn unmount(&self, name: &VolumeName, reason: Reason) -> Result<(), UnmountError> {
         let Some(mount) = self.mounted(name)? else { return Ok(()) };
+        if mount.filesystem != fuse::FILESYSTEM {
+            return Err(UnmountError::Foreign(Box::new(mount)));
+        }
         let holders = self.holders(&mount).await?;
         if !holders.is_empty() {
             return Err(UnmountError::Held(holders));
@@ -303,9 +332,14 @@ impl Mounter {
         let mountpoint = self.mountpoint(name);
         match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
             Ok(()) => {}
-            // A process that uses a live mount keeps it; one that hangs in a dead mount is freed by its end.
-            Err(Errno::EBUSY) if self.prober.ask(&mountpoint, LIVE_PATIENCE).await == Answer::Alive => {
-                return Err(UnmountError::Busy(mountpoint));
+            Err(Errno::EBUSY) => {
+                // A process of the host that uses a live mount keeps it; one that hangs in a dead one is freed by its end.
+                let answer = self.prober.ask(&mount, LIVE_PATIENCE).await;
+                let hangs = answer == Answer::TimedOut && reason == Reason::Asked;
+                if !answer.is_dead() && !hangs {
+                    return Err(UnmountError::Busy(mountpoint));
+                }
+                tracing::warn!(volume = %name, "a process hangs in it and its server does not answer, ending it by force");
             }
             Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
         }
@@ -324,7 +358,10 @@ impl Mounter {
             tracing::warn!(volume = %name, unit, "cannot stop the unit, going on: {e}");
         }
         // Each round takes the uppermost of several mounts.
-        while let Ok(Some(_)) = self.mounted(name) {
+        while let Ok(Some(Mount { filesystem, .. })) = self.mounted(name) {
+            if filesystem != fuse::FILESYSTEM {
+                break;
+            }
             if let Err(errno) =
                 self.umount_within(UNMOUNT_PATIENCE, self.mountpoint(name), fuse::detach).await
             {

@@ -12,8 +12,12 @@ use std::{
 pub struct Mount {
     /// Unique over all mount namespaces of the host.
     pub id: u32,
+    /// The mount that it lies on.
+    pub parent: u32,
     /// `st_dev` of the file system: the superblock, whoever has it mounted where.
     pub device: Device,
+    /// Which directory of the file system is mounted.
+    pub root: PathBuf,
     /// Where, as the process sees it.
     pub mountpoint: PathBuf,
     /// `shared:N`: the peer group.
@@ -59,12 +63,12 @@ pub fn parse(text: &[u8]) -> Vec<Mount> {
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
     let id = number(fields.next()?)?;
-    let _parent = fields.next()?;
+    let parent = number(fields.next()?)?;
     let device = fields.next()?;
     let colon = device.iter().position(|b| *b == b':')?;
     let device = Device { major: number(&device[..colon])?, minor: number(&device[colon + 1..])? };
-    let _root = fields.next()?;
-    let mountpoint = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    let root = path(fields.next()?);
+    let mountpoint = path(fields.next()?);
     let _options = fields.next()?;
     let (mut shared, mut master) = (None, None);
     // Zero or more optional fields, ended by a single dash.
@@ -77,7 +81,11 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         }
     }
     let filesystem = String::from_utf8(unescape(fields.next()?)).ok()?;
-    Some(Mount { id, device, mountpoint, shared, master, filesystem })
+    Some(Mount { id, parent, device, root, mountpoint, shared, master, filesystem })
+}
+
+fn path(text: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(unescape(text)))
 }
 
 fn number(text: &[u8]) -> Option<u32> {
@@ -121,7 +129,8 @@ mod tests {
         let mounts = parse(text);
         assert_eq!(mounts.len(), 3);
         assert_eq!((mounts[0].shared, mounts[0].master), (None, Some(1)));
-        assert_eq!(mounts[1].id, 71);
+        assert_eq!((mounts[1].id, mounts[1].parent), (71, 29));
+        assert_eq!(mounts[0].root, Path::new("/mnt1"));
         assert_eq!(mounts[1].device, Device { major: 0, minor: 55 });
         assert_eq!(mounts[1].mountpoint, Path::new("/var/lib/sshfs-docker/mnt/data"));
         assert_eq!(mounts[1].filesystem, "fuse.sshfs");

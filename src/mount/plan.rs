@@ -27,9 +27,10 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("Ciphers", Some("^aes128-gcm@openssh.com,aes256-gcm@openssh.com")),
 ];
 
-/// Identifiers of the credentials that come from files; names of the credential store are their own.
-const IDENTITY: &str = "identity";
-const PASSWORD: &str = "password";
+/// Identifiers of the credentials that come from files. Names of the credential store are their own and begin with a
+/// letter or a digit, so they never meet.
+const IDENTITY: &str = "_identity";
+const PASSWORD: &str = "_password";
 
 /// What sshfs is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,10 @@ pub fn plan(
     for (name, value) in effective_options(spec, config) {
         push(&mut argv, name, value);
     }
-    let kernel = spec.kernel.iter().chain(&config.defaults.kernel).cloned().collect();
+    let own =
+        |name| spec.switched_off.contains(name) || spec.kernel.iter().any(|setting| setting.name == name);
+    let defaults = config.defaults.kernel.iter().filter(|setting| !own(setting.name));
+    let kernel = spec.kernel.iter().chain(defaults).cloned().collect();
     Plan { argv, credentials, askpass, kernel }
 }
 
@@ -127,6 +131,13 @@ fn own_options(
     } else {
         options.push(("BatchMode", "yes".to_owned()));
     }
+    // With a key, 'password_file' is its passphrase, which a server that refuses the key must not get as a password.
+    if identity.is_some() && matches!(spec.password, Some(PasswordSource::Credential(_))) {
+        options.push(("PasswordAuthentication", "no".to_owned()));
+        options.push(("KbdInteractiveAuthentication", "no".to_owned()));
+    }
+    // What the volume sets itself, as far as the catalogue and the administrator let it, is its own.
+    options.retain(|(name, _)| !spec.sshfs.iter().any(|setting| setting.name == *name));
     options
 }
 
@@ -191,8 +202,8 @@ mod tests {
     #[test]
     fn secrets_are_named_and_never_on_the_command_line() {
         let plan = plan_of(&[("identity_file", "/root/.ssh/id"), ("password", "hunter2")]);
-        assert_eq!(values(&plan, "IdentityFile"), ["${CREDENTIALS_DIRECTORY}/identity"]);
-        assert_eq!(plan.askpass.as_deref(), Some("password"));
+        assert_eq!(values(&plan, "IdentityFile"), ["${CREDENTIALS_DIRECTORY}/_identity"]);
+        assert_eq!(plan.askpass.as_deref(), Some("_password"));
         let sources: Vec<_> = plan.credentials.iter().map(|c| c.source.to_string()).collect();
         assert_eq!(sources, ["/root/.ssh/id", "/var/lib/x/secrets/data"]);
         assert!(!format!("{plan:?}").contains("hunter2"));

@@ -4,11 +4,13 @@
 //! the process one of whose threads waits. As a child it hangs where it hurts nobody: the daemon goes on, can be
 //! restarted (`KillMode=process`), and the child ends with the mount.
 
+use super::mountinfo::{Device, Mount};
 use nix::{errno::Errno, sys::statvfs::statvfs};
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{process::Command, time::timeout};
@@ -22,67 +24,82 @@ pub enum Answer {
     Failed(Errno),
     /// No answer in time.
     TimedOut,
+    /// The question could not be asked; nothing is known.
+    NotAsked,
+}
+
+impl Answer {
+    /// Whether the process that served the mount has ended.
+    #[must_use]
+    pub fn is_dead(self) -> bool {
+        matches!(self, Self::Failed(Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV))
+    }
 }
 
 /// Asks with `program`, which is this program.
 #[derive(Debug)]
 pub struct Prober {
     program: PathBuf,
-    hanging: AtomicUsize,
+    /// Mounts that have not answered yet: one question each is enough.
+    hanging: Mutex<HashSet<Device>>,
 }
-
-/// More probes than this do not hang at once: each is a process.
-const MOST_HANGING: usize = 64;
 
 impl Prober {
     /// A prober that starts `program probe PATH`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
-        Self { program, hanging: AtomicUsize::new(0) }
+        Self { program, hanging: Mutex::default() }
     }
 
-    /// Asks the server behind `mountpoint` and waits at most `patience`.
-    pub async fn ask(self: &std::sync::Arc<Self>, mountpoint: &Path, patience: Duration) -> Answer {
-        if self.hanging.load(Ordering::Relaxed) >= MOST_HANGING {
-            tracing::warn!("{MOST_HANGING} probes of dead servers hang already, not starting another");
+    /// Asks the server behind `mount` and waits at most `patience`.
+    pub async fn ask(self: &Arc<Self>, mount: &Mount, patience: Duration) -> Answer {
+        if self.hanging().contains(&mount.device) {
             return Answer::TimedOut;
         }
         let mut command = Command::new(&self.program);
-        command.arg("probe").arg(mountpoint).env_clear();
+        command.arg("probe").arg(&mount.mountpoint).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
                 tracing::error!("cannot start {}: {e}", self.program.display());
-                return Answer::Failed(e.raw_os_error().map_or(Errno::EAGAIN, Errno::from_raw));
+                return Answer::NotAsked;
             }
         };
         if let Ok(status) = timeout(patience, child.wait()).await {
             return match status.ok().and_then(|status| status.code()) {
                 Some(0) => Answer::Alive,
                 Some(code) => Answer::Failed(Errno::from_raw(code)),
-                None => Answer::Failed(Errno::EINTR),
+                None => Answer::NotAsked,
             };
         }
         // Takes effect when the kernel lets go of it, which the end of the mount brings about.
         _ = child.start_kill();
-        let prober = std::sync::Arc::clone(self);
-        prober.hanging.fetch_add(1, Ordering::Relaxed);
+        let (prober, device) = (Arc::clone(self), mount.device);
+        prober.hanging().insert(device);
         tokio::spawn(async move {
             _ = child.wait().await;
-            prober.hanging.fetch_sub(1, Ordering::Relaxed);
+            prober.hanging().remove(&device);
         });
         Answer::TimedOut
+    }
+
+    fn hanging(&self) -> MutexGuard<'_, HashSet<Device>> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The child's part: the exit code is 0 or the error number, all of which fit (`ENOTCONN` is 107).
 ///
-/// statvfs(3) comes first because nobody caches it: the kernel passes it to sshfs, and sshfs to the server. Attributes
-/// alone may come from the kernel (attr_timeout) or from sshfs (dcache_timeout), long after the server is gone.
+/// statvfs(3) comes first because nobody caches it: the kernel passes it to sshfs, and sshfs to the server if that has
+/// the extension statvfs@openssh.com. Attributes alone may come from the kernel (attr_timeout) or from sshfs
+/// (dcache_timeout), long after the server is gone. A server that answers statvfs with an error has answered.
 #[must_use]
 pub fn answer(mountpoint: &Path) -> ExitCode {
-    if let Err(errno) = statvfs(mountpoint) {
+    if let Err(
+        errno @ (Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV | Errno::EIO | Errno::ETIMEDOUT),
+    ) = statvfs(mountpoint)
+    {
         return code(errno);
     }
     match std::fs::metadata(mountpoint) {

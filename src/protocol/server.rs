@@ -27,8 +27,11 @@ use tokio::{
 
 /// No option list is that long.
 const MOST_BODY: usize = 1024 * 1024;
-/// How long a request may take to arrive.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the head of a request may take. Also how long a connection may be idle, because hyper does not tell the two
+/// apart: longer than the 30 s after which dockerd closes one itself, or its next call could meet the closing.
+const HEAD_PATIENCE: Duration = Duration::from_secs(35);
+/// How long the body of a request may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// dockerd opens one connection per volume at boot; the rest waits in the kernel's queue.
 const MOST_CONNECTIONS: usize = 1024;
 /// How long calls in flight may take at shutdown; a mount takes less.
@@ -69,7 +72,7 @@ pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_PATIENCE)
+            .header_read_timeout(HEAD_PATIENCE)
             // A caller that closes only its sending side still wants its answer.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
@@ -170,7 +173,7 @@ async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller:
         return router::error(StatusCode::METHOD_NOT_ALLOWED, "calls of a volume plugin are POST requests");
     }
     let body = Limited::new(request.into_body(), MOST_BODY).collect();
-    match timeout(REQUEST_PATIENCE, body).await {
+    match timeout(BODY_PATIENCE, body).await {
         Ok(Ok(body)) => {
             let answer = router::dispatch(driver, call, &body.to_bytes(), caller).await;
             log_failure(call, &answer);

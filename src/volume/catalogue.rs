@@ -66,6 +66,7 @@ const SHARES_CONNECTIONS: &str = "connections are not shared between volumes";
 const HOST_FILE: &str = "it names a file of the Docker host; the administrator can set it for a host in /etc/sshfs-docker/ssh_config";
 const FUSE2: &str = "sshfs 3 no longer has it; leave it out";
 const STDIN_IS_TAKEN: &str = "the standard input of sshfs is the FUSE device here; use 'password_file'";
+const NOT_PASSED_ON: &str = "sshfs does not pass it on to ssh; the administrator can set it for a host in /etc/sshfs-docker/ssh_config";
 const NOT_OPENSSH_ANY_MORE: &str = "OpenSSH no longer has it; leave it out";
 
 const fn entry(name: &'static str, effect: Effect) -> Entry {
@@ -176,7 +177,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("uid", Sshfs(Number)),
     entry("gid", Sshfs(Number)),
     entry("umask", Sshfs(Octal)),
-    entry("idmap", Sshfs(OneOf(&["none", "user"]))),
+    entry("idmap", Sshfs(OneOf(&["none", "user", "file"]))),
     entry("uidfile", Gated(HOST_FILE)),
     entry("gidfile", Gated(HOST_FILE)),
     entry("nomap", Sshfs(OneOf(&["ignore", "error"]))),
@@ -247,12 +248,12 @@ pub const CATALOGUE: &[Entry] = &[
     entry("ProxyUseFdpass", Gated(RUNS_A_PROGRAM)),
     entry("LocalCommand", Gated(RUNS_A_PROGRAM)),
     entry("PermitLocalCommand", Gated(RUNS_A_PROGRAM)),
-    entry("KnownHostsCommand", Gated(RUNS_A_PROGRAM)),
+    entry("KnownHostsCommand", Impossible(NOT_PASSED_ON)),
     entry("PKCS11Provider", Gated("it loads a library into ssh")),
     entry("SmartcardDevice", Gated("it loads a library into ssh")),
-    entry("SecurityKeyProvider", Gated("it loads a library into ssh")),
-    entry("Include", Gated("it reads another configuration file; use /etc/sshfs-docker/ssh_config")),
-    entry("Match", Gated(RUNS_A_PROGRAM)),
+    entry("SecurityKeyProvider", Impossible(NOT_PASSED_ON)),
+    entry("Include", Impossible(NOT_PASSED_ON)),
+    entry("Match", Impossible(NOT_PASSED_ON)),
     entry("UserKnownHostsFile", Gated(WEAKENS_HOST_KEYS)),
     entry("GlobalKnownHostsFile", Gated(WEAKENS_HOST_KEYS)),
     entry("NoHostAuthenticationForLocalhost", Gated(WEAKENS_HOST_KEYS)),

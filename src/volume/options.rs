@@ -138,6 +138,9 @@ pub enum OptionError {
     /// The same option in two spellings or twice in a list.
     #[error("option '{0}' is given twice with different values")]
     Twice(&'static str),
+    /// `password` in a list or in two spellings, where it would be stored like any other option.
+    #[error("the password must be given once and as an option of its own: -o password=…")]
+    PasswordPlace,
     /// `password` and `password_file`.
     #[error("'password' and 'password_file' exclude each other")]
     TwoPasswords,
@@ -181,6 +184,9 @@ impl Spec {
     pub fn parse(options: &Options, has_password: bool, policy: &Policy) -> Result<Self, OptionError> {
         let mut given = Given::read(options)?;
 
+        if given.take("password").is_some() {
+            return Err(OptionError::PasswordPlace);
+        }
         let remote = Remote::parse(&given.take("sshcmd").ok_or(OptionError::NoRemote)?)?;
         let port = given.take("port").map(|text| remote::parse_port(&text)).transpose()?;
         let port = match (remote.port(), port) {
@@ -225,10 +231,14 @@ impl Spec {
     fn add(&mut self, name: &'static str, text: &str, policy: &Policy) -> Result<(), OptionError> {
         let Some(entry) = catalogue::find(name) else { return Ok(()) };
         match entry.effect {
+            // The opposite of an option that the administrator may have made the default.
+            Effect::NoEffect if name == "rw" => _ = self.switched_off.insert("ro"),
             Effect::Driver | Effect::NoEffect => {}
-            Effect::Kernel(value) => self.kernel.extend(check(name, value, text)?),
-            Effect::Ssh(value) => self.sshfs.extend(check(name, value, text)?),
-            Effect::Sshfs(value) => match check(name, value, text)? {
+            Effect::Kernel(value) => match check(name, value, text)? {
+                Some(setting) => self.kernel.push(setting),
+                None => _ = self.switched_off.insert(name),
+            },
+            Effect::Sshfs(value) | Effect::Ssh(value) => match check(name, value, text)? {
                 Some(setting) => self.sshfs.push(setting),
                 None => _ = self.switched_off.insert(name),
             },
@@ -420,9 +430,7 @@ mod tests {
 
     #[test]
     fn what_runs_a_program_needs_the_administrator() {
-        for name in
-            ["ProxyCommand", "ssh_command", "LocalCommand", "KnownHostsCommand", "Include", "proxycommand"]
-        {
+        for name in ["ProxyCommand", "ssh_command", "LocalCommand", "PKCS11Provider", "proxycommand"] {
             assert!(matches!(parse(&[(name, "x")]), Err(OptionError::Gated { .. })), "{name}");
         }
         let policy = Policy { allowed: ["ProxyCommand".to_owned()].into(), ..Policy::default() };
@@ -459,6 +467,15 @@ mod tests {
         ));
         let both = options(&[("sshcmd", "h:/x"), ("password_file", "/p")]);
         assert_eq!(Spec::parse(&both, true, &Policy::default()), Err(OptionError::TwoPasswords));
+    }
+
+    #[test]
+    fn a_password_inside_another_option_is_refused() {
+        for (name, value) in
+            [("uid", "1000,password=hunter2"), ("reconnect,password", "hunter2"), ("PASSWORD", "hunter2")]
+        {
+            assert_eq!(parse(&[(name, value)]), Err(OptionError::PasswordPlace), "{name}");
+        }
     }
 
     #[test]

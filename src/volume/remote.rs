@@ -46,6 +46,9 @@ pub enum InvalidRemote {
         /// What was written.
         value: String,
     },
+    /// `sftp://user:password@host`; not repeated, Docker shows enough of it.
+    #[error("sshcmd must not contain a password, which Docker would show in clear; use 'password_file'")]
+    Password,
     /// Not a name or address of a host.
     #[error("{0:?} is not the name or address of a host")]
     Host(String),
@@ -87,6 +90,9 @@ impl Remote {
     fn parse_url(whole: &str, rest: &str) -> Result<Self, InvalidRemote> {
         let slash = rest.find('/').ok_or_else(|| InvalidRemote::UrlWithoutPath(whole.to_owned()))?;
         let (authority, path) = rest.split_at(slash);
+        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+            return Err(InvalidRemote::Password);
+        }
         let (authority, port) = match split_at_colon(authority) {
             Some((authority, port)) => (authority, Some(parse_port(port)?)),
             None => (authority, None),
@@ -244,6 +250,7 @@ mod tests {
             "h:/x\n",
             "h:/\0",
             "[::1:/x",
+            "sftp://alice:hunter2@storage/srv",
             "[::g]:/x",
             "sftp://storage",
             "sftp://h:0/x",

@@ -154,7 +154,7 @@ fn a_slow_client_is_cut_off_and_holds_up_nobody() {
     let started = Instant::now();
     assert_ne!(read_reply(&mut head).0, Some(200));
     assert_ne!(read_reply(&mut body).0, Some(200));
-    assert!(started.elapsed() < Duration::from_secs(30), "a promise: 10 s");
+    assert!(started.elapsed() < Duration::from_secs(50), "a promise: 35 s");
 }
 
 fn two_hundred_connections_at_once() {
