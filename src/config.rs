@@ -7,6 +7,7 @@ use crate::volume::{
 };
 use serde::Deserialize;
 use std::{collections::BTreeSet, io, path::Path, time::Duration};
+use tracing_subscriber::EnvFilter;
 
 /// dockerd waits 120 s for a mount, and clearing away one that failed may take 30 s.
 const LONGEST_TIMEOUT: u64 = 80;
@@ -49,6 +50,9 @@ pub enum ConfigError {
     /// dockerd gives up after 120 s without an answer; the volume must be given up before that.
     #[error("mount.timeout must be from 1 to {LONGEST_TIMEOUT} seconds, not {0}")]
     Timeout(u64),
+    /// Not in the syntax of `RUST_LOG`.
+    #[error("log.filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
     /// Not `accept-new` or `yes`.
     #[error("ssh.host_keys must be \"accept-new\" or \"yes\", not {0:?}")]
     HostKeys(String),
@@ -128,7 +132,7 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         match std::fs::read_to_string(path) {
             Ok(text) => Self::parse(&text),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Self::parse(""),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(e.into()),
         }
     }
@@ -138,6 +142,7 @@ impl Config {
         if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
         }
+        EnvFilter::try_new(&file.log.filter)?;
         let host_keys = match file.ssh.host_keys.as_str() {
             "accept-new" => HostKeyPolicy::AcceptNew,
             "yes" => HostKeyPolicy::Yes,
@@ -153,6 +158,18 @@ impl Config {
             defaults,
             log: file.log.filter,
         })
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mount_timeout: Duration::from_secs(Mount::default().timeout),
+            read_ahead_kib: Mount::default().read_ahead_kb,
+            policy: Policy::default(),
+            defaults: Defaults::default(),
+            log: Log::default().filter,
+        }
     }
 }
 
@@ -196,7 +213,7 @@ mod tests {
                 _ => line,
             })
             .fold(String::new(), |text, line| text + line + "\n");
-        let (shipped, default) = (Config::parse(&uncommented).unwrap(), Config::parse("").unwrap());
+        let (shipped, default) = (Config::parse(&uncommented).unwrap(), Config::default());
         assert_eq!(shipped.mount_timeout, default.mount_timeout);
         assert_eq!(shipped.read_ahead_kib, default.read_ahead_kib);
         assert_eq!(shipped.policy, default.policy);
@@ -212,6 +229,7 @@ mod tests {
             "[mount]\ntimeout = 0",
             "[mount]\ntimeout = 81",
             "[ssh]\nhost_keys = 'no'",
+            "[log]\nfilter = 'loud=very='",
             "[policy]\nallow_options = ['reconnect']",
             "[policy]\nallow_options = ['password_stdin']",
             "[options]\nrecconect = ''",

@@ -53,11 +53,19 @@ fn try_run(options: &Serve) -> Result<()> {
     let listener = activation::listener(options.socket.as_deref())?;
     let paths = options.paths();
     let file = paths.config_file();
-    let config = Config::read(&file).with_context(|| format!("cannot use {}", file.display()))?;
-    logging::start(&config.log).with_context(|| format!("log.filter in {}", file.display()))?;
+    let (config, mistake) = match Config::read(&file) {
+        Ok(config) => (config, None),
+        Err(e) => (Config::default(), Some(format!("{} is not valid: {e}", file.display()))),
+    };
+    logging::start(&config.log);
     logging::log_panics();
+    if let Some(mistake) = &mistake {
+        tracing::error!(
+            "{mistake}; no volume is created or mounted until this is mended and the daemon restarted"
+        );
+    }
     let _lock = lock(&paths)?;
-    let driver = Arc::new(open(options, &paths, Arc::new(config))?);
+    let driver = Arc::new(open(options, &paths, Arc::new(config), mistake)?);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(listener, driver));
@@ -76,7 +84,7 @@ fn lock(paths: &Paths) -> Result<Flock<File>> {
         .with_context(|| format!("another sshfs-docker is running: {} is locked", paths.lock().display()))
 }
 
-fn open(options: &Serve, paths: &Paths, config: Arc<Config>) -> Result<Driver> {
+fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<String>) -> Result<Driver> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
     let state =
         real_directory(&paths.state).with_context(|| format!("cannot make {}", paths.state.display()))?;
@@ -93,7 +101,7 @@ fn open(options: &Serve, paths: &Paths, config: Arc<Config>) -> Result<Driver> {
     let book = ReferenceBook::open(paths).context("cannot open the references")?;
     let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
         .context("cannot prepare the mountpoints")?;
-    Driver::open(store, book, mounter, config).context("cannot read the definitions of volumes")
+    Driver::open(store, book, mounter, config, mistake).context("cannot read the definitions of volumes")
 }
 
 /// Makes a directory and resolves links on the way to it: mountinfo has no links, and mounts are found by their path.

@@ -8,14 +8,14 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
 };
 
-/// Starts logging. `RUST_LOG` overrides `filter`, which is in its syntax.
-pub fn start(filter: &str) -> Result<(), tracing_subscriber::filter::ParseError> {
+/// Starts logging. `RUST_LOG` overrides `filter`, which is in its syntax; parts of either that are not understood are
+/// left out.
+pub fn start(filter: &str) {
     let filter = match std::env::var("RUST_LOG") {
-        Ok(from_environment) => EnvFilter::try_new(from_environment)?,
-        Err(_) => EnvFilter::try_new(filter)?,
+        Ok(from_environment) => EnvFilter::new(from_environment),
+        Err(_) => EnvFilter::new(filter),
     };
     Registry::default().with(output()).with(filter).init();
-    Ok(())
 }
 
 fn output<S>() -> Box<dyn Layer<S> + Send + Sync>

@@ -3,8 +3,8 @@
 //! Docker repeats ids (`docker cp` nests the one of the running container, a crash of dockerd replays it) and loses
 //! some. So the count is a hint that decides when to look, and the kernel decides ([`crate::mount::holders`]).
 //!
-//! `references/NAME.json`, schema 1: `{"schema":1,"held":{"ID":{"count":1,"since":1795000000}}}`. `since` is the last
-//! change in seconds since 1970, `"doubtful":true` says that it was a release which left the id holding. A file that
+//! `references/NAME.json`, schema 1: `{"schema":1,"held":{"ID":{"count":1,"since":4711}}}`. `since` is the last
+//! change in seconds since boot, `"doubtful":true` says that it was a release which left the id holding. A file that
 //! cannot be read counts as no reference: the kernel still protects what is in use.
 
 use crate::{
@@ -12,13 +12,9 @@ use crate::{
     replace::{self, Durability},
     volume::VolumeName,
 };
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
 
 const SCHEMA: u32 = 1;
 
@@ -30,6 +26,24 @@ const DOUBT: Duration = Duration::from_secs(20);
 /// no holder shows either, but that takes seconds; copying an image's files into an empty volume takes longer, and
 /// keeps the mount busy.
 const STALE: Duration = Duration::from_secs(600);
+
+/// The id of every call of podman (libpod `volume_internal_common.go`). podman counts by itself and calls once for all
+/// its users, of which `podman volume mount` shows no holder, so only podman's own Unmount ends this one.
+const PODMAN: &str = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2";
+
+/// Seconds since boot. Not the wall clock: on a machine without a battery it jumps by years while it boots, and every
+/// reference would be old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// This moment.
+    #[must_use]
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec());
+        Self(u64::try_from(time).unwrap_or(0))
+    }
+}
 
 /// The references of one volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,18 +67,18 @@ struct File {
 
 impl References {
     /// Counts one more for `id`.
-    pub fn add(&mut self, id: &str, now: SystemTime) {
+    pub fn add(&mut self, id: &str, now: Uptime) {
         let count = self.held.get(id).map_or(0, |held| held.count).saturating_add(1);
-        self.held.insert(id.to_owned(), Held { count, since: seconds(now), doubtful: false });
+        self.held.insert(id.to_owned(), Held { count, since: now.0, doubtful: false });
     }
 
     /// Counts one less for `id`; false where it holds nothing, which is fine.
-    pub fn release(&mut self, id: &str, now: SystemTime) -> bool {
+    pub fn release(&mut self, id: &str, now: Uptime) -> bool {
         match self.held.remove(id) {
             None => return false,
             Some(Held { count: 0 | 1, .. }) => {}
             Some(Held { count, .. }) => {
-                let left = Held { count: count - 1, since: seconds(now), doubtful: true };
+                let left = Held { count: count - 1, since: now.0, doubtful: true };
                 self.held.insert(id.to_owned(), left);
             }
         }
@@ -83,19 +97,15 @@ impl References {
     }
 
     /// Forgets what Docker lost, to be called when the kernel knows no holder of the volume. True if there was some.
-    pub fn forget_lost(&mut self, now: SystemTime) -> bool {
+    pub fn forget_lost(&mut self, now: Uptime) -> bool {
         let before = self.held.len();
-        let age = |held: &Held| Duration::from_secs(seconds(now).saturating_sub(held.since));
+        let age = |held: &Held| Duration::from_secs(now.0.saturating_sub(held.since));
         if self.held.values().all(|held| age(held) > STALE) {
-            self.held.clear();
+            self.held.retain(|id, _| id == PODMAN);
         }
         self.held.retain(|_, held| !held.doubtful || age(held) <= DOUBT);
         self.held.len() < before
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The directory with one file per held volume.
@@ -159,12 +169,12 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::HashMap;
 
-    fn now() -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+    fn now() -> Uptime {
+        Uptime(4711)
     }
 
-    fn later(seconds: u64) -> SystemTime {
-        now() + Duration::from_secs(seconds)
+    fn later(seconds: u64) -> Uptime {
+        Uptime(4711 + seconds)
     }
 
     #[test]
@@ -204,6 +214,13 @@ mod tests {
         assert!(references.forget_lost(later(1200)));
         assert!(references.is_empty());
         assert!(!references.forget_lost(later(1200)));
+    }
+
+    #[test]
+    fn podman_counts_by_itself() {
+        let mut references = References::default();
+        references.add(PODMAN, now());
+        assert!(!references.forget_lost(later(100_000)));
     }
 
     #[test]

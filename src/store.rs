@@ -101,13 +101,28 @@ impl Store {
                 tracing::warn!("{} is no definition of a volume, ignoring it", path.display());
             }
         }
+        self.forget_secrets_of_others(&stored);
         Ok(stored)
+    }
+
+    /// Removes passwords whose definition is gone: what a power cut between two steps of save or remove leaves.
+    fn forget_secrets_of_others(&self, stored: &[Stored]) {
+        for entry in fs::read_dir(&self.secrets).into_iter().flatten().flatten() {
+            let known = stored.iter().any(|volume| entry.file_name() == volume.name.as_str());
+            if !known {
+                _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Saves a definition and its password; both are on disk when this returns.
     pub fn save(&self, name: &VolumeName, definition: &Definition, password: Option<&str>) -> io::Result<()> {
+        // It may have been put back by hand while the daemon ran. Nothing unknown is overwritten.
+        if self.volumes.join(file_name(name)).symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         // First the secret: a definition whose secret is missing would be broken, a secret without a definition is
-        // only a leftover, which the next create or remove of that name clears.
+        // only a leftover, which the next start clears.
         if let Some(password) = password {
             replace::replace(&self.secrets, name.as_str(), password.as_bytes(), 0o600, Durability::PowerCut)?;
         }
@@ -204,6 +219,27 @@ mod tests {
         }
         let json = fs::read_to_string(root.path().join("lib/volumes/data.json")).unwrap();
         assert!(!json.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_password_without_a_definition_is_cleared_away() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&paths(root.path())).unwrap();
+        store.save(&name("kept"), &definition(), Some("hunter2")).unwrap();
+        fs::write(root.path().join("lib/secrets/left"), "hunter2").unwrap();
+        store.load().unwrap();
+        assert!(store.password(&name("left")).is_err());
+        assert!(store.password(&name("kept")).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_is_there_already_is_not_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        let store = Store::open(&paths(root.path())).unwrap();
+        fs::write(root.path().join("lib/volumes/data.json"), "put back by hand").unwrap();
+        assert!(store.save(&name("data"), &definition(), None).is_err());
+        let kept = fs::read_to_string(root.path().join("lib/volumes/data.json")).unwrap();
+        assert_eq!(kept, "put back by hand");
     }
 
     #[test]

@@ -60,6 +60,8 @@ fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
     command.stdout(messages_of_child.try_clone()?).stderr(messages_of_child);
     // The daemon recognises causes by their English text.
     command.env("LC_ALL", "C");
+    // ssh reaches a ProxyJump host through $SHELL, which systemd sets to the user's: nologin.
+    command.env("SHELL", "/bin/sh");
     answer_questions(&mut command)?;
     // If this process is killed, the mount must fail at once and not go on unsupervised.
     sys::die_with_parent(&mut command);

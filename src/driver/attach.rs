@@ -4,8 +4,8 @@ use super::{
     DriverError,
     volumes::{Volume, Volumes},
 };
-use crate::{mount::Reason, protocol::Caller};
-use std::{path::PathBuf, sync::atomic::Ordering, time::SystemTime};
+use crate::{mount::Reason, protocol::Caller, references::Uptime};
+use std::{path::PathBuf, sync::atomic::Ordering};
 use tokio::time::{Instant, timeout_at};
 
 /// Ids are 64 characters long; a longer one is no id.
@@ -16,6 +16,7 @@ impl Volumes {
         let patience = self.config.mount_timeout;
         let deadline = Instant::now() + patience;
         let name = self.find(name)?.name.clone();
+        self.check_configuration()?;
         if id.len() > MOST_ID {
             return Err(DriverError::Id);
         }
@@ -37,8 +38,8 @@ impl Volumes {
 
         let noted = {
             let mut references = volume.references();
-            references.add(id, SystemTime::now());
-            self.note(&volume, &references).inspect_err(|_| _ = references.release(id, SystemTime::now()))
+            references.add(id, Uptime::now());
+            self.note(&volume, &references).inspect_err(|_| _ = references.release(id, Uptime::now()))
         };
         let failure = match noted {
             Err(source) => DriverError::Reference { name: name.clone(), source },
@@ -59,7 +60,7 @@ impl Volumes {
     /// in use, and dockerd would only repeat the id.
     pub(super) fn release(&self, volume: &Volume, id: &str) {
         let mut references = volume.references();
-        if !references.release(id, SystemTime::now()) {
+        if !references.release(id, Uptime::now()) {
             tracing::debug!(volume = %volume.name, "unmount by a caller that holds nothing");
         }
         self.note_or_warn(volume, &references);

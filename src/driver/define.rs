@@ -32,6 +32,11 @@ impl Volumes {
         if let Some(password) = &password {
             options::check_password(password).map_err(wrong)?;
         }
+        // Without waiting for a mount that is being made: definitions do not change.
+        if let Ok(existing) = self.find(name.as_str()) {
+            return self.compare(&existing, &options, password.as_deref());
+        }
+        self.check_configuration()?;
         let _lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password.as_deref());

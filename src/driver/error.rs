@@ -78,6 +78,9 @@ pub enum DriverError {
         /// Why.
         source: io::Error,
     },
+    /// The configuration is wrong: a policy that cannot be read must not be taken for none.
+    #[error("the driver refuses to create or mount volumes: {0}")]
+    Configuration(String),
     /// Another call on the volume took all the time.
     #[error("volume {name} is busy: another call on it is still running after {}s", .after.as_secs())]
     Busy {

@@ -48,11 +48,13 @@ pub struct Driver {
 
 impl Driver {
     /// A driver with the volumes that are in the store, and the references and mounts that outlived the last daemon.
+    /// `mistake` says what is wrong with the configuration, if anything: Docker must get an answer all the same.
     pub fn open(
         store: Store,
         book: ReferenceBook,
         mounter: Mounter,
         config: Arc<Config>,
+        mistake: Option<String>,
     ) -> io::Result<Self> {
         let mounted = mounter.all_mounted()?;
         let mut by_name = BTreeMap::new();
@@ -82,6 +84,7 @@ impl Driver {
                 book,
                 mounter,
                 config,
+                mistake,
             }),
         })
     }

@@ -6,7 +6,7 @@ use crate::{
     locks::NameLocks,
     mount::{Mounter, Reason, unit},
     protocol::VolumeInfo,
-    references::{ReferenceBook, References},
+    references::{ReferenceBook, References, Uptime},
     store::{self, Definition, Store},
     volume::{Spec, VolumeName},
 };
@@ -17,7 +17,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
 };
 use tokio::task::spawn_blocking;
 
@@ -55,9 +54,16 @@ pub(super) struct Volumes {
     pub(super) book: ReferenceBook,
     pub(super) mounter: Mounter,
     pub(super) config: Arc<Config>,
+    /// What is wrong with the configuration, if anything.
+    pub(super) mistake: Option<String>,
 }
 
 impl Volumes {
+    /// Create and Mount need the administrator's policy; what else is asked is answered without it.
+    pub(super) fn check_configuration(&self) -> Result<(), DriverError> {
+        self.mistake.clone().map_or(Ok(()), |mistake| Err(DriverError::Configuration(mistake)))
+    }
+
     pub(super) fn by_name(&self) -> MutexGuard<'_, BTreeMap<VolumeName, Arc<Volume>>> {
         self.by_name.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -104,7 +110,7 @@ impl Volumes {
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
     /// works in the mountpoint still makes the unmounting fail.
     pub(super) async fn forget_lost_references(&self, volume: &Volume) {
-        let some_look_lost = volume.references().clone().forget_lost(SystemTime::now());
+        let some_look_lost = volume.references().clone().forget_lost(Uptime::now());
         if !some_look_lost {
             return;
         }
@@ -115,7 +121,7 @@ impl Volumes {
             return;
         }
         let mut references = volume.references();
-        if references.forget_lost(SystemTime::now()) {
+        if references.forget_lost(Uptime::now()) {
             tracing::warn!(volume = %volume.name, "no container has it any more, dropping references that Docker lost");
             self.note_or_warn(volume, &references);
         }

@@ -88,7 +88,7 @@ pub fn diagnose(said: &str) -> Cause {
         return Cause::TooManyKeys;
     }
     if let Some(accepts) = said.split("Permission denied (").nth(1).and_then(|rest| rest.split(')').next()) {
-        return Cause::AccessDenied { accepts: accepts.to_owned() };
+        return Cause::AccessDenied { accepts: clean(accepts) };
     }
     if says("subsystem request failed") {
         return Cause::NoSftp;
@@ -205,7 +205,8 @@ fn clean(line: &str) -> String {
 
 /// The last lines, for a cause that is not known.
 fn last_words(said: &str) -> String {
-    let lines: Vec<_> = said.lines().map(clean).filter(|line| !line.is_empty()).collect();
+    let tells = |line: &String| !line.is_empty() && !line.starts_with("Warning: Permanently added");
+    let lines: Vec<_> = said.lines().map(clean).filter(tells).collect();
     match lines.as_slice() {
         [] => "sshfs ended without saying why".to_owned(),
         lines => lines[lines.len().saturating_sub(3)..].join("; "),
@@ -249,6 +250,10 @@ read: Connection reset by peer\n";
                 Cause::NoCommonAlgorithm(
                     "Unable to negotiate with 10.0.0.1 port 22: no matching cipher found. Their offer: aes128-ctr".to_owned(),
                 ),
+            ),
+            (
+                "Warning: Permanently added 'storage' (ED25519) to the list of known hosts.\r\n",
+                Cause::Other("sshfs ended without saying why".to_owned()),
             ),
             ("", Cause::Other("sshfs ended without saying why".to_owned())),
             ("a\nb\u{1b}[31m\nc\nd\n", Cause::Other("b[31m; c; d".to_owned())),

@@ -10,6 +10,7 @@ use crate::lab::driver::SERVICE;
 crate::cases![
     the_mounts_processes_run_as_their_own_user_without_capability,
     the_mount_unit_is_sandboxed,
+    a_mount_sees_no_other_volume_and_no_secret,
     the_daemon_has_no_network_socket,
     the_daemon_has_one_capability,
     no_secret_is_in_an_argument_an_environment_or_the_journal,
@@ -42,6 +43,29 @@ fn the_mount_unit_is_sandboxed(lab: &Lab) -> Result<()> {
     for (property, value) in expected {
         let actual = lab.property(&volume.unit(), property)?;
         ensure!(actual == value, "{property}={actual}, not {value}");
+    }
+    Ok(())
+}
+
+fn a_mount_sees_no_other_volume_and_no_secret(lab: &Lab) -> Result<()> {
+    let (volume, other) = (lab.volume("curious")?, lab.volume("other")?);
+    let _containers = (volume.hold("curious-user")?, other.hold("other-user")?);
+    let pid = lab.main_pid(&volume.unit())?;
+    let inside = |script: &str| {
+        let user = "setpriv --reuid sshfs-docker --regid sshfs-docker --clear-groups";
+        lab.host.try_sh(&format!("nsenter --target {pid} --mount -- {user} sh -c '{script}'"))
+    };
+    ensure!(inside("ls /etc/passwd")?.ok(), "the test does not get in");
+    for forbidden in [
+        "ls /var/lib/sshfs-docker/mnt/other",
+        "ls /var/lib/sshfs-docker/mountpoints/other",
+        "ls /run/credentials/sshfs-docker-mount-other.service",
+        "ls /root/.ssh",
+        "ls /var/lib/sshfs-docker/volumes",
+        "touch /etc/x",
+        "touch /var/lib/sshfs-docker/x",
+    ] {
+        ensure!(!inside(forbidden)?.ok(), "allowed: {forbidden}");
     }
     Ok(())
 }

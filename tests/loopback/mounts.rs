@@ -27,6 +27,9 @@ cases![
     a_caller_that_hangs_up_gets_its_mount_taken_back,
     a_dead_mount_is_replaced,
     an_unmounted_mountpoint_cannot_be_written_by_root,
+    the_protection_of_mountpoints_is_renewed_at_start,
+    something_else_at_the_mountpoint_is_refused_and_kept,
+    a_link_on_the_way_to_the_state_directory_is_fine,
     another_user_reads_and_writes_what_the_server_permits,
     a_read_only_volume_is_read_only,
     volumes_on_one_directory_are_independent,
@@ -121,6 +124,49 @@ fn an_unmounted_mountpoint_cannot_be_written_by_root() {
     let error = fs::write(path.join("file"), "x").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
     assert_eq!(path.metadata().unwrap().mode() & 0o777, 0);
+}
+
+fn the_protection_of_mountpoints_is_renewed_at_start() {
+    let mut world = World::new();
+    world.create("data");
+    let view = world.path("lib/mnt");
+    // As a daemon leaves it that is killed between the bind mount and its remount.
+    let status = Command::new("mount").args(["-o", "remount,bind,rw"]).arg(&view).status().unwrap();
+    assert!(status.success() && fs::write(view.join("file"), "x").is_ok());
+    fs::remove_file(view.join("file")).unwrap();
+    world.daemon.end(Signal::SIGKILL);
+    world.daemon.start_again();
+    assert_eq!(fs::write(view.join("file"), "x").unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    let path = world.mount("data", "x");
+    assert_eq!((mounts_at(&path), mounts_at(&world.path("lib/mountpoints/data"))), (1, 0));
+}
+
+fn something_else_at_the_mountpoint_is_refused_and_kept() {
+    let world = World::new();
+    world.create("data");
+    let path = world.mount("data", "x");
+    world.client().unmount("data", "x").ok();
+    assert!(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&path).status().unwrap().success());
+    fs::write(path.join("file"), "x").unwrap();
+    assert!(world.client().mount("data", "x").err().contains("type tmpfs, which is not ours"));
+    assert!(world.client().remove("data").err().contains("not ours"));
+    assert!(path.join("file").exists());
+    assert!(Command::new("umount").arg(&path).status().unwrap().success());
+    world.client().remove("data").ok();
+}
+
+fn a_link_on_the_way_to_the_state_directory_is_fine() {
+    let mut world = World::new();
+    world.daemon.end(Signal::SIGTERM);
+    assert!(Command::new("umount").arg(world.path("lib/mnt")).status().unwrap().success());
+    fs::rename(world.path("lib"), world.path("disk")).unwrap();
+    std::os::unix::fs::symlink(world.path("disk"), world.path("lib")).unwrap();
+    world.daemon.start_again();
+    world.create("data");
+    let path = world.client().mount("data", "x").ok()["Mountpoint"].as_str().unwrap().to_owned();
+    assert_eq!(path, world.path("disk/mnt/data").to_string_lossy());
+    world.client().unmount("data", "x").ok();
+    assert_eq!(mounts_at(path.as_ref()), 0);
 }
 
 fn another_user_reads_and_writes_what_the_server_permits() {

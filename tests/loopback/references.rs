@@ -12,6 +12,7 @@ cases![
     unmount_of_anything_unknown_succeeds,
     a_mount_that_a_container_holds_stays_when_references_are_lost,
     remove_refuses_what_a_container_holds,
+    a_bind_mount_elsewhere_on_the_host_holds_too,
     a_mount_in_use_by_the_host_is_unmounted_later,
     the_constant_id_of_podman_and_random_ids_coexist,
 ];
@@ -113,6 +114,23 @@ fn remove_refuses_what_a_container_holds() {
     drop(container);
     world.client().remove("data").ok();
     assert!(world.remote().join("written").exists());
+}
+
+fn a_bind_mount_elsewhere_on_the_host_holds_too() {
+    let world = World::new();
+    world.create("data");
+    let path = world.mount("data", "a");
+    let elsewhere = world.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let mount =
+        |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
+    mount(&["--make-shared", path.to_str().unwrap()]);
+    mount(&["--bind", path.to_str().unwrap(), elsewhere.to_str().unwrap()]);
+    world.client().unmount("data", "a").ok();
+    fs::write(elsewhere.join("file"), "x").unwrap();
+    assert!(world.client().remove("data").err().contains("elsewhere"));
+    assert!(Command::new("umount").arg(&elsewhere).status().unwrap().success());
+    world.client().remove("data").ok();
 }
 
 fn a_mount_in_use_by_the_host_is_unmounted_later() {

@@ -14,7 +14,7 @@ cases![
     a_half_made_mount_of_a_killed_daemon_is_cleared_away,
     systemd_hears_ready_watchdog_and_stopping,
     a_second_daemon_on_the_same_state_refuses_to_start,
-    a_mistake_in_the_configuration_is_named,
+    a_mistake_in_the_configuration_is_named_and_docker_gets_its_answers,
     without_a_socket_the_error_names_the_unit,
 ];
 
@@ -80,13 +80,18 @@ fn a_second_daemon_on_the_same_state_refuses_to_start() {
     assert!(String::from_utf8_lossy(&second.stderr).contains("another sshfs-docker is running"));
 }
 
-fn a_mistake_in_the_configuration_is_named() {
+fn a_mistake_in_the_configuration_is_named_and_docker_gets_its_answers() {
     let mut world = World::new();
+    world.create("data");
     world.daemon.end(Signal::SIGTERM);
     fs::write(world.path("etc/config.toml"), "[mount]\ntimeout = 'long'\n").unwrap();
-    let output = serve(&world).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && text.contains("config.toml") && text.contains("timeout"), "{text}");
+    world.daemon.start_again();
+    world.client().get("data").ok();
+    assert_eq!(world.client().list(), ["data"]);
+    for reply in [world.client().mount("data", "x"), world.create_with("other", &[])] {
+        assert!(reply.err().contains("config.toml") && reply.err().contains("timeout"), "{}", reply.err());
+    }
+    world.client().unmount("data", "x").ok();
 }
 
 fn without_a_socket_the_error_names_the_unit() {

@@ -11,6 +11,9 @@ cases![
     a_password_file_logs_in,
     a_password_option_logs_in_and_shows_nowhere,
     an_encrypted_key_is_opened_with_its_passphrase,
+    a_passphrase_is_not_sent_as_a_password,
+    a_jump_host_is_passed_and_does_not_get_the_password,
+    a_password_in_the_wrong_place_is_refused_and_not_repeated,
     a_root_only_key_is_enough,
     an_inline_key_is_refused_and_not_repeated,
     a_forbidden_password_is_refused,
@@ -64,6 +67,46 @@ fn an_encrypted_key_is_opened_with_its_passphrase() {
         ["locked", "passphrase"].map(|name| world.path(name).to_string_lossy().into_owned());
     world.create_with("data", &[("identity_file", &key), ("password_file", &passphrase)]).ok();
     world.mount("data", "x");
+}
+
+fn a_passphrase_is_not_sent_as_a_password() {
+    let world = World::new();
+    crate::sshd::make_key(&world.path("refused"), "");
+    fs::write(world.path("passphrase"), PASSWORD).unwrap();
+    let [key, passphrase] =
+        ["refused", "passphrase"].map(|name| world.path(name).to_string_lossy().into_owned());
+    world.create_with("data", &[("identity_file", &key), ("password_file", &passphrase)]).ok();
+    // It is alice's password, too: had it been sent, she would be in.
+    assert!(world.client().mount("data", "x").err().contains("permission denied"));
+}
+
+fn a_jump_host_is_passed_and_does_not_get_the_password() {
+    let world = World::new();
+    let options = [("identity_file", ABSENT), ("password", PASSWORD), ("ProxyJump", "gate")];
+    let gate = format!("Host gate\n    HostName 127.0.0.1\n    Port {}\n    User alice\n", world.sshd.port);
+    let defaults =
+        include_str!("../../etc/ssh_config").replace("/var/lib/sshfs-docker", &world.path("lib").to_string_lossy());
+    let config = |lines: &str| fs::write(world.path("etc/ssh_config"), format!("{gate}{lines}{defaults}")).unwrap();
+    world.create_with("data", &options).ok();
+    // The gate would let alice in with the volume's password; it must not be asked of the volume.
+    config("");
+    assert!(world.client().mount("data", "x").err().starts_with("cannot mount"));
+    // With a key for the gate, the password is asked at the end of the way and answered.
+    let key = world.path("id");
+    std::os::unix::fs::chown(&key, Some(61_002), None).unwrap();
+    config(&format!("    IdentityFile {}\n", key.display()));
+    world.mount("data", "x");
+}
+
+fn a_password_in_the_wrong_place_is_refused_and_not_repeated() {
+    let world = World::new();
+    let url = "sftp://alice:hunter2@storage/srv";
+    for (name, value) in [("uid", "1000,password=hunter2"), ("sshcmd", url), ("password_file", "hunter2")] {
+        let reply = world.create_with("data", &[(name, value)]);
+        assert!(!reply.err().contains("hunter2"), "{}", reply.err());
+    }
+    assert!(files_with(&world.path("lib"), "hunter2").is_empty());
+    assert!(!world.daemon.log().contains("hunter2"));
 }
 
 fn a_root_only_key_is_enough() {
