@@ -109,10 +109,16 @@ impl Paths {
         self.runtime.join("references")
     }
 
-    /// The `known_hosts` file of a volume that pins its key.
+    /// The `known_hosts` files of volumes that pin a key.
+    #[must_use]
+    pub fn pinned_host_keys(&self) -> PathBuf {
+        self.runtime.join("host-keys")
+    }
+
+    /// The one of this volume.
     #[must_use]
     pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
-        self.runtime.join("host-keys").join(name.as_str())
+        self.pinned_host_keys().join(name.as_str())
     }
 
     /// Key copies for sshfs as a child process.

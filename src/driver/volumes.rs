@@ -114,8 +114,8 @@ impl Volumes {
         if !some_look_lost {
             return;
         }
-        let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
         let _lock = self.locks.lock(&volume.name).await;
+        let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
         let Ok(holders) = self.mounter.holders(&mount).await else { return };
         if !holders.is_empty() {
             return;

@@ -4,6 +4,7 @@
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
 
 pub mod diagnosis;
+mod error;
 pub mod fuse;
 pub mod holders;
 pub mod mountinfo;
@@ -11,16 +12,16 @@ pub mod plan;
 pub mod probe;
 pub mod report;
 
+pub use error::{MountError, UnmountError};
+
 use crate::{
     config::Config,
     directories,
-    launcher::{self, LaunchError, Launcher, Session},
+    launcher::{self, Launcher, Session},
     paths::Paths,
     replace::{self, Durability},
     volume::{Spec, VolumeName},
 };
-use diagnosis::Cause;
-use fuse::FuseError;
 use holders::Holder;
 use mountinfo::Mount;
 use nix::errno::Errno;
@@ -44,88 +45,6 @@ const LIVE_PATIENCE: Duration = Duration::from_secs(10);
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the last words of a failed sshfs may take.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// Why a volume is not mounted. The caller adds which volume and which remote.
-#[derive(Debug, thiserror::Error)]
-pub enum MountError {
-    /// ssh or sshfs said why.
-    #[error("{0}")]
-    Remote(Cause),
-    /// Nothing happened in time; what was said meanwhile, if anything.
-    #[error("the server did not answer: timed out after {}s{}", .after.as_secs(), said_meanwhile(.said))]
-    Deadline {
-        /// The time it had.
-        after: Duration,
-        /// The text.
-        said: String,
-    },
-    /// Somebody mounted something else there.
-    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
-    Foreign(Box<Mount>),
-    /// It is mounted, containers use it, and the server does not answer.
-    #[error(
-        "it is mounted and in use, but the server did not answer for {}s; check the server and the network",
-        LIVE_PATIENCE.as_secs()
-    )]
-    Hanging,
-    /// Whether it answers could not be found out.
-    #[error("this host cannot start a process to check the mount; is it out of memory or processes?")]
-    NotProven,
-    /// See [`FuseError`].
-    #[error(transparent)]
-    Fuse(#[from] FuseError),
-    /// See [`LaunchError`].
-    #[error(transparent)]
-    Launch(#[from] LaunchError),
-    /// A file of our own.
-    #[error("{what}: {source}")]
-    Local {
-        /// What was being done.
-        what: String,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-fn said_meanwhile(said: &str) -> String {
-    let said: String = said.lines().last().unwrap_or("").chars().filter(|c| !c.is_control()).collect();
-    if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
-}
-
-/// Why a mount was not taken away.
-#[derive(Debug, thiserror::Error)]
-pub enum UnmountError {
-    /// Another mount namespace holds it.
-    #[error("it is in use: {}", holders_text(.0))]
-    Held(Vec<Holder>),
-    /// A process of the host has a file or its working directory in it.
-    #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
-    Busy(PathBuf),
-    /// Somebody mounted something else there.
-    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
-    Foreign(Box<Mount>),
-    /// umount(2) failed otherwise.
-    #[error("cannot unmount {}: {errno}", path.display())]
-    Failed {
-        /// The mountpoint.
-        path: PathBuf,
-        /// Why.
-        errno: Errno,
-    },
-    /// /proc cannot be read.
-    #[error("cannot read /proc: {0}")]
-    Proc(#[from] io::Error),
-}
-
-fn holders_text(holders: &[Holder]) -> String {
-    let shown: Vec<_> = holders
-        .iter()
-        .take(3)
-        .map(|h| format!("process {} ({}) has it at {}", h.pid, h.command, h.mountpoint.display()))
-        .collect();
-    let more = holders.len().saturating_sub(shown.len());
-    if more > 0 { format!("{}, and {more} more", shown.join(", ")) } else { shown.join(", ") }
-}
 
 /// Why a volume is unmounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,10 +76,7 @@ impl Mounter {
     ) -> io::Result<Self> {
         directories::ensure(&paths.mountpoint_directories(), 0o711)?;
         directories::ensure(&paths.mountpoints(), 0o711)?;
-        if let Some(parent) = paths.pinned_host_key(&VolumeName::new("x").map_err(io::Error::other)?).parent()
-        {
-            directories::ensure(parent, 0o711)?;
-        }
+        directories::ensure(&paths.pinned_host_keys(), 0o711)?;
         let (directories, view) = (paths.mountpoint_directories(), paths.mountpoints());
         match mountinfo::at(&view)? {
             None => fuse::make_view(&directories, &view)?,
@@ -273,12 +189,13 @@ impl Mounter {
                 _ = timeout(LAST_WORDS, report.end()).await;
                 let said = report.said();
                 tracing::info!(volume = %name, %errno, "not mounted; ssh and sshfs said: {}", said.trim_end());
-                let ended = !matches!(errno, Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM);
-                return Err(MountError::Remote(if ended {
-                    diagnosis::diagnose(&said)
-                } else {
-                    diagnosis::of_errno(errno)
-                }));
+                let cause = match errno {
+                    Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM => {
+                        diagnosis::of_errno(errno)
+                    }
+                    _ => diagnosis::diagnose(&said),
+                };
+                return Err(MountError::Remote(cause));
             }
         }
         self.tune(name, spec)
@@ -309,12 +226,9 @@ impl Mounter {
         let directory = self.paths.mountpoint_directories().join(name.as_str());
         directories::ensure(&directory, 0o000).map_err(local("making the mountpoint"))?;
         if let Some(host_key) = &spec.host_key {
-            let file = self.paths.pinned_host_key(name);
-            if let Some(parent) = file.parent() {
-                let content = host_key.known_hosts();
-                replace::replace(parent, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
-                    .map_err(local("writing the pinned host key"))?;
-            }
+            let (directory, content) = (self.paths.pinned_host_keys(), host_key.known_hosts());
+            replace::replace(&directory, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
+                .map_err(local("writing the pinned host key"))?;
         }
         Ok(())
     }

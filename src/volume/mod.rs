@@ -6,6 +6,7 @@ pub mod host_key;
 pub mod name;
 pub mod options;
 pub mod remote;
+mod spelling;
 
 pub use credential::CredentialSource;
 pub use host_key::HostKey;

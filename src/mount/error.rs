@@ -1,0 +1,88 @@
+//! Why a volume is not mounted, or not unmounted. The caller adds which volume and which remote.
+
+use super::{diagnosis::Cause, fuse::FuseError, holders::Holder, mountinfo::Mount};
+use crate::launcher::LaunchError;
+use nix::errno::Errno;
+use std::{io, path::PathBuf, time::Duration};
+
+/// Why a volume is not mounted.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// ssh or sshfs said why.
+    #[error("{0}")]
+    Remote(Cause),
+    /// Nothing happened in time; what was said meanwhile, if anything.
+    #[error("the server did not answer: timed out after {}s{}", .after.as_secs(), said_meanwhile(.said))]
+    Deadline {
+        /// The time it had.
+        after: Duration,
+        /// The text.
+        said: String,
+    },
+    /// Somebody mounted something else there.
+    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
+    Foreign(Box<Mount>),
+    /// It is mounted, containers use it, and the server does not answer.
+    #[error(
+        "it is mounted and in use, but the server did not answer for {}s; check the server and the network",
+        super::LIVE_PATIENCE.as_secs()
+    )]
+    Hanging,
+    /// Whether it answers could not be found out.
+    #[error("this host cannot start a process to check the mount; is it out of memory or processes?")]
+    NotProven,
+    /// See [`FuseError`].
+    #[error(transparent)]
+    Fuse(#[from] FuseError),
+    /// See [`LaunchError`].
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A file of our own.
+    #[error("{what}: {source}")]
+    Local {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+fn said_meanwhile(said: &str) -> String {
+    let said: String = said.lines().last().unwrap_or("").chars().filter(|c| !c.is_control()).collect();
+    if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
+}
+
+/// Why a mount was not taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum UnmountError {
+    /// Another mount namespace holds it.
+    #[error("it is in use: {}", holders_text(.0))]
+    Held(Vec<Holder>),
+    /// A process of the host has a file or its working directory in it.
+    #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
+    Busy(PathBuf),
+    /// Somebody mounted something else there.
+    #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
+    Foreign(Box<Mount>),
+    /// umount(2) failed otherwise.
+    #[error("cannot unmount {}: {errno}", path.display())]
+    Failed {
+        /// The mountpoint.
+        path: PathBuf,
+        /// Why.
+        errno: Errno,
+    },
+    /// /proc cannot be read.
+    #[error("cannot read /proc: {0}")]
+    Proc(#[from] io::Error),
+}
+
+fn holders_text(holders: &[Holder]) -> String {
+    let shown: Vec<_> = holders
+        .iter()
+        .take(3)
+        .map(|h| format!("process {} ({}) has it at {}", h.pid, h.command, h.mountpoint.display()))
+        .collect();
+    let more = holders.len().saturating_sub(shown.len());
+    if more > 0 { format!("{}, and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
