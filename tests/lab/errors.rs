@@ -14,6 +14,7 @@ crate::cases![
     a_changed_host_key_is_refused,
     a_pinned_host_key_is_accepted_and_any_other_refused,
     a_dark_address_fails_in_time_and_holds_nobody_up,
+    a_frozen_mount_holds_nobody_up,
     a_failed_mount_leaves_nothing_behind,
 ];
 
@@ -106,6 +107,21 @@ fn a_dark_address_fails_in_time_and_holds_nobody_up(lab: &Lab) -> Result<()> {
         &sentence,
         &[&["timed out", "did not answer", "unreachable", "no route"], &[NOBODY], &["dark"]],
     )
+}
+
+/// Every mount unit has a mount namespace, for which systemd walks over all mounts of the host, frozen ones too.
+fn a_frozen_mount_holds_nobody_up(lab: &Lab) -> Result<()> {
+    let (frozen, other) = (lab.volume("frozen")?, lab.volume("lively")?);
+    let _container = frozen.hold("frozen-user")?;
+    let signal = |signal: &str| lab.host.sh(&format!("systemctl kill --signal {signal} {}", frozen.unit()));
+    signal("STOP")?;
+    let run = other.try_run("echo hello > /d/file");
+    let list = lab.try_docker("volume ls");
+    signal("CONT")?;
+    let (run, list) = (run?, list?);
+    ensure!(run.ok() && run.took < Duration::from_secs(8), "another volume had to wait: {run}");
+    ensure!(list.ok() && list.took < Duration::from_secs(2), "docker volume ls had to wait: {list}");
+    Ok(())
 }
 
 fn a_failed_mount_leaves_nothing_behind(lab: &Lab) -> Result<()> {
