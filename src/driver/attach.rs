@@ -61,7 +61,7 @@ impl Volumes {
     pub(super) fn release(&self, volume: &Volume, id: &str) {
         let mut references = volume.references();
         if !references.release(id, Uptime::now()) {
-            tracing::debug!(volume = %volume.name, "unmount by a caller that holds nothing");
+            tracing::debug!(volume = %volume.name, "volume {}: unmount by a caller that holds nothing", volume.name);
         }
         self.note_or_warn(volume, &references);
     }

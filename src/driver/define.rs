@@ -51,9 +51,9 @@ impl Volumes {
             .await
             .map_err(|source| DriverError::Store { name: name.clone(), verb: "save", source })?;
         if has_password {
-            tracing::warn!(volume = %name, "Docker stores and shows the option 'password' in clear; 'password_file' does not");
+            tracing::warn!(volume = %name, "volume {name}: Docker stores and shows the option 'password' in clear; 'password_file' does not");
         }
-        tracing::info!(volume = %name, remote = %spec.remote, "created");
+        tracing::info!(volume = %name, remote = %spec.remote, "volume {name}: created for {}", spec.remote);
         let volume = Volume {
             name: name.clone(),
             definition: Some(definition),
@@ -110,9 +110,9 @@ impl Volumes {
         self.by_name().remove(&name);
         self.note_or_warn(&volume, &References::default());
         if let Err(e) = self.mounter.remove_mountpoint(&name) {
-            tracing::warn!(volume = %name, "cannot remove its empty mountpoint, ignoring: {e}");
+            tracing::warn!(volume = %name, "volume {name}: cannot remove its empty mountpoint, ignoring: {e}");
         }
-        tracing::info!(volume = %name, "removed; nothing was deleted on the server");
+        tracing::info!(volume = %name, "volume {name}: removed; nothing was deleted on the server");
         Ok(())
     }
 }

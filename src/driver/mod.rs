@@ -132,7 +132,10 @@ impl VolumeDriver for Driver {
             let unmounting =
                 tokio::spawn(async move { volumes.unmount_if_unused(&volume.name, Reason::Asked).await });
             if timeout(UNMOUNT_PATIENCE, unmounting).await.is_err() {
-                tracing::warn!(volume = name, "unmounting takes long, going on without waiting");
+                tracing::warn!(
+                    volume = name,
+                    "volume {name}: unmounting takes long, going on without waiting"
+                );
             }
         }
         Ok(())

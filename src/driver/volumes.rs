@@ -90,7 +90,7 @@ impl Volumes {
     /// The same where failing is no reason to stop: at worst a reference comes back after a restart of the daemon.
     pub(super) fn note_or_warn(&self, volume: &Volume, references: &References) {
         if let Err(e) = self.note(volume, references) {
-            tracing::warn!(volume = %volume.name, "cannot note the references, ignoring: {e}");
+            tracing::warn!(volume = %volume.name, "volume {}: cannot note the references, ignoring: {e}", volume.name);
         }
     }
 
@@ -103,7 +103,7 @@ impl Volumes {
         }
         match self.mounter.unmount(name, reason).await {
             Ok(()) => volume.mounted.store(false, Ordering::Relaxed),
-            Err(e) => tracing::info!(volume = %name, "not unmounted yet: {e}"),
+            Err(e) => tracing::info!(volume = %name, "volume {name}: not unmounted yet: {e}"),
         }
     }
 
@@ -122,7 +122,7 @@ impl Volumes {
         }
         let mut references = volume.references();
         if references.forget_lost(Uptime::now()) {
-            tracing::warn!(volume = %volume.name, "no container has it any more, dropping references that Docker lost");
+            tracing::warn!(volume = %volume.name, "volume {}: no container has it any more, dropping references that Docker lost", volume.name);
             self.note_or_warn(volume, &references);
         }
     }

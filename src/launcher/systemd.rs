@@ -113,7 +113,7 @@ impl SystemdLauncher {
             Ok(Err(JobError::Request(e))) if is(&e, "NoSuchUnit") => {}
             Ok(Err(JobError::Request(e) | JobError::Bus(e))) => return Err(LaunchError::Bus(e)),
             Err(_) => {
-                tracing::warn!(unit, "did not stop in {STOP_PATIENCE:?}, killing it");
+                tracing::warn!(unit, "{unit} did not stop in {STOP_PATIENCE:?}, killing it");
                 _ = manager.kill_unit(unit, "all", nix::sys::signal::Signal::SIGKILL as i32).await;
             }
         }

@@ -122,7 +122,7 @@ impl Mounter {
             match self.prober.ask(&existing, patience).await {
                 Answer::Alive => return Ok(()),
                 answer if answer.is_dead() => {
-                    tracing::warn!(volume = %name, "its mount is dead, replacing it");
+                    tracing::warn!(volume = %name, "volume {name}: its mount is dead, replacing it");
                 }
                 answer => {
                     if in_use || !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {
@@ -140,7 +140,7 @@ impl Mounter {
         match &result {
             Ok(()) => tracing::info!(
                 volume = %name, remote = %spec.remote, unit = %unit(name),
-                "mounted in {} ms", started.elapsed().as_millis()
+                "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
             ),
             Err(_) => self.tear_down(name).await,
         }
@@ -188,7 +188,8 @@ impl Mounter {
                 // The kernel tells of the end of sshfs a little before the supervisor does.
                 _ = timeout(LAST_WORDS, report.end()).await;
                 let said = report.said();
-                tracing::info!(volume = %name, %errno, "not mounted; ssh and sshfs said: {}", said.trim_end());
+                // The unit's journal has it too.
+                tracing::debug!(volume = %name, %errno, "volume {name}: ssh and sshfs said: {}", said.trim_end());
                 let cause = match errno {
                     Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM => {
                         diagnosis::of_errno(errno)
@@ -216,7 +217,7 @@ impl Mounter {
         let kib = spec.read_ahead_kib.unwrap_or(self.config.read_ahead_kib);
         if let Err(e) = fuse::set_read_ahead(mount.device, kib) {
             // A slower volume is better than none; /sys is read-only in a container.
-            tracing::warn!(volume = %name, "cannot set the read-ahead, ignoring: {e}");
+            tracing::warn!(volume = %name, "volume {name}: cannot set the read-ahead, ignoring: {e}");
         }
         Ok(())
     }
@@ -253,15 +254,17 @@ impl Mounter {
                 if !answer.is_dead() && !hangs {
                     return Err(UnmountError::Busy(mountpoint));
                 }
-                tracing::warn!(volume = %name, "a process hangs in it and its server does not answer, ending it by force");
+                tracing::warn!(volume = %name, "volume {name}: a process hangs in it and its server does not answer, ending it by force");
             }
-            Err(errno) => tracing::warn!(volume = %name, "cannot unmount ({errno}), ending it by force"),
+            Err(errno) => {
+                tracing::warn!(volume = %name, "volume {name}: cannot unmount ({errno}), ending it by force");
+            }
         }
         self.tear_down(name).await;
         if self.mounted(name)?.is_some() {
             return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
-        tracing::info!(volume = %name, unit = %unit(name), "unmounted");
+        tracing::info!(volume = %name, unit = %unit(name), "volume {name}: unmounted");
         Ok(())
     }
 
@@ -269,7 +272,7 @@ impl Mounter {
     async fn tear_down(&self, name: &VolumeName) {
         let unit = unit(name);
         if let Err(e) = self.launcher.stop(&unit).await {
-            tracing::warn!(volume = %name, unit, "cannot stop the unit, going on: {e}");
+            tracing::warn!(volume = %name, unit, "cannot stop {unit}, going on: {e}");
         }
         // Each round takes the uppermost of several mounts.
         while let Ok(Some(Mount { filesystem, .. })) = self.mounted(name) {
@@ -279,7 +282,7 @@ impl Mounter {
             if let Err(errno) =
                 self.umount_within(UNMOUNT_PATIENCE, self.mountpoint(name), fuse::detach).await
             {
-                tracing::error!(volume = %name, "cannot detach {}: {errno}", self.mountpoint(name).display());
+                tracing::error!(volume = %name, "volume {name}: cannot detach {}: {errno}", self.mountpoint(name).display());
                 break;
             }
         }

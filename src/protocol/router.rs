@@ -3,8 +3,8 @@
 use super::{
     Caller, VolumeDriver,
     wire::{
-        ActivateResponse, CapabilitiesResponse, CreateRequest, EmptyResponse, ErrorResponse, GetResponse,
-        ListResponse, MountRequest, MountpointResponse, NameRequest,
+        ActivateResponse, CapabilitiesResponse, CreateRequest, EmptyResponse, GetResponse, ListResponse,
+        MountRequest, MountpointResponse, NameRequest,
     },
 };
 use hyper::StatusCode;
@@ -14,8 +14,10 @@ use std::fmt;
 /// What the caller gets.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    /// Status and JSON.
-    Json(StatusCode, Vec<u8>),
+    /// Status 200 and this JSON.
+    Success(Vec<u8>),
+    /// Another status and this text.
+    Error(StatusCode, String),
     /// The connection is closed without an answer.
     HangUp,
 }
@@ -139,16 +141,12 @@ fn failed(e: impl fmt::Display) -> Answer {
 
 /// An error that the user reads.
 pub fn error(status: StatusCode, e: impl fmt::Display) -> Answer {
-    json(status, &ErrorResponse { err: e.to_string() })
+    Answer::Error(status, e.to_string())
 }
 
 fn ok(value: &impl Serialize) -> Answer {
-    json(StatusCode::OK, value)
-}
-
-fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(json) => Answer::Json(status, json),
+        Ok(json) => Answer::Success(json),
         // Strings and maps of strings cannot fail to serialise; should they, no answer is safer than a wrong one.
         Err(_) => Answer::HangUp,
     }

@@ -3,7 +3,7 @@
 use super::{
     Caller, VolumeDriver,
     router::{self, Answer, Call},
-    wire::CONTENT_TYPE,
+    wire::{CONTENT_TYPE, ErrorResponse},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
@@ -158,7 +158,13 @@ async fn handle<D: VolumeDriver>(
             "internal error of sshfs-docker; see journalctl -u sshfs-docker",
         )
     });
-    let Answer::Json(status, json) = answer else { return Err(HungUp) };
+    let (status, json) = match answer {
+        Answer::Success(json) => (StatusCode::OK, json),
+        Answer::Error(status, err) => {
+            (status, serde_json::to_vec(&ErrorResponse { err }).map_err(|_| HungUp)?)
+        }
+        Answer::HangUp => return Err(HungUp),
+    };
     let mut response = Response::new(Full::new(Bytes::from(json)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(CONTENT_TYPE));
@@ -191,9 +197,8 @@ async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller:
 /// What the user saw is in the journal too. Get and Path fail as a matter of course: dockerd asks every driver for every
 /// name that it does not know.
 fn log_failure(call: Call, answer: &Answer) {
-    match (call, answer) {
-        (Call::Get | Call::Path, _) | (_, Answer::Json(StatusCode::OK, _) | Answer::HangUp) => {}
-        (_, Answer::Json(_, json)) => tracing::warn!("{call:?} failed: {}", String::from_utf8_lossy(json)),
+    if let (Answer::Error(_, text), false) = (answer, matches!(call, Call::Get | Call::Path)) {
+        tracing::warn!("{call:?} failed: {text}");
     }
 }
 

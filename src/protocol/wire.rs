@@ -171,6 +171,7 @@ mod tests {
         assert_eq!(json(&CapabilitiesResponse::LOCAL), r#"{"Capabilities":{"Scope":"local"}}"#);
         assert_eq!(json(&EmptyResponse {}), "{}");
         assert_eq!(json(&MountpointResponse::new(None)), r#"{"Mountpoint":""}"#);
+        assert_eq!(json(&ErrorResponse { err: "a \"reason\"".to_owned() }), r#"{"Err":"a \"reason\""}"#);
         assert_eq!(json(&ListResponse::from(Vec::new())), r#"{"Volumes":[]}"#);
         let info = VolumeInfo {
             name: "v".to_owned(),
