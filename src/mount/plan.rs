@@ -150,6 +150,12 @@ fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str
         options.retain(|name, _| !switched_off.contains(name));
         options.extend(settings.iter().map(|s| (s.name, s.value.as_deref())));
     }
+    // The user that sshfs runs as means nothing to a container. Where the predecessor's volumes map the remote user to
+    // it, that was root.
+    if options.get("idmap") == Some(&Some("user")) {
+        options.entry("uid").or_insert(Some("0"));
+        options.entry("gid").or_insert(Some("0"));
+    }
     options
 }
 
@@ -225,6 +231,13 @@ mod tests {
         assert_eq!(values(&plan, "Ciphers"), ["aes256-ctr"]);
         assert_eq!(values(&plan, "ServerAliveInterval"), ["5"]);
         assert!(!plan.argv.contains(&"reconnect".to_owned()));
+    }
+
+    #[test]
+    fn mapping_the_remote_user_means_root_unless_the_volume_says_who() {
+        let plan = plan_of(&[("idmap", "user"), ("gid", "1000")]);
+        assert_eq!((values(&plan, "uid"), values(&plan, "gid")), (vec!["0"], vec!["1000"]));
+        assert!(values(&plan_of(&[]), "uid").is_empty());
     }
 
     #[test]
