@@ -12,8 +12,8 @@ mod isolation;
 
 mod client;
 mod daemon;
+mod host;
 mod sshd;
-mod users;
 mod world;
 
 mod errors;
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
         || Ok(()),
         || {},
         || {
-            users::add_to_this_namespace();
+            host::share_mounts();
+            host::add_users();
             run()
         },
     )

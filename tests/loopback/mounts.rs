@@ -3,8 +3,8 @@
 use crate::{
     cases,
     client::request,
+    host::REMOTE_UID,
     sshd::{Sshd, Tarpit, wait_for},
-    users::REMOTE_UID,
     world::{World, mounts_at},
 };
 use nix::{

@@ -25,15 +25,14 @@ impl Container {
         let target = world.path("target");
         fs::create_dir_all(&target).unwrap();
         let script = format!(
-            "mount --bind {} {target} && umount {} && touch {}/in-container && exec sleep 1000",
+            "mount --bind {} {target} && mount --make-private {target} && umount {} && touch {}/in-container && exec sleep 1000",
             world.daemon.mountpoint(name).display(),
             world.daemon.mountpoint(name).display(),
             world.path("").display(),
             target = target.display(),
         );
-        let child = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
-            .spawn();
+        let child =
+            Command::new("unshare").args(["--mount", "--propagation", "slave", "sh", "-c", &script]).spawn();
         wait_for(|| world.path("in-container").exists(), "the container has the volume");
         Self(child.unwrap())
     }

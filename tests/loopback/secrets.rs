@@ -2,7 +2,7 @@
 
 use crate::{
     cases,
-    users::PASSWORD,
+    host::PASSWORD,
     world::{ABSENT, World, processes},
 };
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};

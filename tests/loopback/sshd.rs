@@ -1,6 +1,6 @@
 //! A real sshd on a port of the loopback interface.
 
-use crate::users::{REMOTE_UID, REMOTE_USER};
+use crate::host::{REMOTE_UID, REMOTE_USER};
 use std::{
     cell::OnceCell,
     fs::{self, File},

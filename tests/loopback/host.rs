@@ -1,4 +1,5 @@
-//! The users that the cases need, in this mount namespace only: the machine's own /etc/passwd stays as it is.
+//! What the cases need of their host: users, in this mount namespace only (the machine's own /etc/passwd stays as it
+//! is), and mounts that spread.
 
 use nix::mount::{MsFlags, mount};
 use std::{fs, path::Path, process::Command};
@@ -10,8 +11,15 @@ pub const REMOTE_UID: u32 = 61_001;
 /// Her password.
 pub const PASSWORD: &str = "correct horse, battery %h \"staple\"";
 
+/// Lets mounts spread to later mount namespaces, as systemd does on a host. Otherwise a "container" of one case would
+/// hold the volumes of all others, of which it has copies.
+pub fn share_mounts() {
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>)
+        .expect("a shared root");
+}
+
 /// Adds `alice` and, as the package does, `sshfs-docker`.
-pub fn add_to_this_namespace() {
+pub fn add_users() {
     let hash = Command::new("openssl").args(["passwd", "-6", PASSWORD]).output().expect("openssl runs");
     let hash = String::from_utf8(hash.stdout).expect("a hash is text");
     append(
