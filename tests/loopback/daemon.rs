@@ -7,6 +7,7 @@ use nix::{
 };
 use std::{
     fs::{self, File},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
 };
@@ -53,7 +54,8 @@ impl Daemon {
             .spawn()
             .expect("systemd-socket-activate starts");
         self.process = Some(process);
-        wait_for(|| self.socket().exists(), "the socket appears");
+        // Between bind(2) and listen(2) the socket is there and refuses.
+        wait_for(|| UnixStream::connect(self.socket()).is_ok(), "the socket listens");
         self.client().call("/Plugin.Activate", "").ok();
     }
 
