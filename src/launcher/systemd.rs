@@ -221,7 +221,7 @@ where
             return if end.result == "done" { Ok(()) } else { Err(JobError::Failed(end.result)) };
         }
     }
-    Err(JobError::Bus(zbus::Error::InterfaceNotFound))
+    Err(JobError::Bus(zbus::Error::Failure("the connection ended".to_owned())))
 }
 
 /// The exit status of a unit's program.

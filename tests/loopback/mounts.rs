@@ -4,7 +4,7 @@ use crate::{
     cases,
     client::request,
     host::REMOTE_UID,
-    sshd::{Sshd, Tarpit, wait_for},
+    sshd::{Sshd, wait_for},
     world::{World, mounts_at},
 };
 use nix::{
@@ -214,14 +214,8 @@ fn volumes_on_one_directory_are_independent() {
 
 fn a_hung_server_does_not_delay_other_volumes() {
     let world = World::with_config("[mount]\ntimeout = 8");
-    let tarpit = Tarpit::open();
-    world.create_with("hangs", &[("port", &tarpit.port)]).ok();
     world.create("data");
-    let hanging = thread::spawn({
-        let client = world.client();
-        move || client.mount("hangs", "x")
-    });
-    let _connection = tarpit.catch();
+    let (hanging, _connection) = world.mount_that_hangs("hangs");
     let started = Instant::now();
     for _ in 0..3 {
         world.mount("data", "x");

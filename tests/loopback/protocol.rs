@@ -3,7 +3,7 @@
 use crate::{
     cases,
     client::{read_reply, request},
-    sshd::{Tarpit, wait_for},
+    sshd::wait_for,
     world::World,
 };
 use nix::sys::signal::Signal;
@@ -188,14 +188,8 @@ fn a_half_closed_connection_gets_its_answer() {
 
 fn a_hundred_gets_at_once_while_a_server_hangs() {
     let world = World::with_config("[mount]\ntimeout = 5");
-    let tarpit = Tarpit::open();
-    world.create_with("hangs", &[("port", &tarpit.port)]).ok();
     world.create("data");
-    let hanging = thread::spawn({
-        let client = world.client();
-        move || client.mount("hangs", "x")
-    });
-    let _connection = tarpit.catch();
+    let (hanging, _connection) = world.mount_that_hangs("hangs");
     let gets: Vec<_> = (0..100)
         .map(|i| {
             let client = world.client();

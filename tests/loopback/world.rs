@@ -3,11 +3,13 @@
 use crate::{
     client::{Client, Reply},
     daemon::Daemon,
-    sshd::{Sshd, make_key},
+    sshd::{Sshd, Tarpit, make_key},
 };
 use std::{
     fs,
+    net::TcpStream,
     path::{Path, PathBuf},
+    thread::{self, JoinHandle},
 };
 use tempfile::TempDir;
 
@@ -78,6 +80,16 @@ impl World {
         let path = PathBuf::from(reply["Mountpoint"].as_str().expect("a path"));
         assert_eq!(path, self.daemon.mountpoint(name));
         path
+    }
+
+    /// Creates a volume whose server accepts and never answers, and begins to mount it. It hangs as long as the
+    /// connection lives, or until its deadline.
+    pub fn mount_that_hangs(&self, name: &'static str) -> (JoinHandle<Reply>, TcpStream) {
+        let tarpit = Tarpit::open();
+        self.create_with(name, &[("port", &tarpit.port)]).ok();
+        let client = self.client();
+        let hanging = thread::spawn(move || client.mount(name, "x"));
+        (hanging, tarpit.catch())
     }
 
     /// Whether the kernel has the volume mounted.
