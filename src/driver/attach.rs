@@ -50,9 +50,7 @@ impl Volumes {
             }
             Ok(()) => return Ok(self.mounter.mountpoint(&name)),
         };
-        if volume.references().is_empty() && self.mounter.unmount(&name, Reason::Asked).await.is_ok() {
-            volume.mounted.store(false, Ordering::Relaxed);
-        }
+        self.unmount_if_unused_locked(&volume, Reason::Asked).await;
         Err(failure)
     }
 

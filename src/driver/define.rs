@@ -16,10 +16,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::SystemTime,
 };
 use zeroize::Zeroizing;
@@ -96,11 +93,9 @@ impl Volumes {
             return Err(volume.unusable());
         }
         // The kernel decides: references may be leaked, holders are not.
-        self.mounter
-            .unmount(&name, Reason::Asked)
+        self.unmount(&volume, Reason::Asked)
             .await
             .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
-        volume.mounted.store(false, Ordering::Relaxed);
         let removed = name.clone();
         self.on_disk(move |store| store.remove(&removed)).await.map_err(|source| DriverError::Store {
             name: name.clone(),

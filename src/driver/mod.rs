@@ -64,7 +64,7 @@ impl Driver {
                 Err(e) => Err(e.to_string()),
             };
             if let Err(reason) = &spec {
-                tracing::error!(volume = %name, "volume cannot be used: {reason}");
+                tracing::error!(volume = %name, "volume {name} cannot be used: {reason}");
             }
             let volume = Volume {
                 definition: definition.ok(),

@@ -4,7 +4,7 @@ use super::DriverError;
 use crate::{
     config::Config,
     locks::NameLocks,
-    mount::{Mounter, Reason, unit},
+    mount::{Mounter, Reason, UnmountError, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
     store::{self, Definition, Store},
@@ -94,16 +94,28 @@ impl Volumes {
         }
     }
 
+    /// Unmounts, and tells Get. The caller holds the volume's lock.
+    pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
+        self.mounter.unmount(&volume.name, reason).await?;
+        volume.mounted.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Unmounts a volume without references; under its lock, so that no Mount comes in between.
     pub(super) async fn unmount_if_unused(&self, name: &VolumeName, reason: Reason) {
         let _lock = self.locks.lock(name).await;
-        let Ok(volume) = self.find(name.as_str()) else { return };
+        if let Ok(volume) = self.find(name.as_str()) {
+            self.unmount_if_unused_locked(&volume, reason).await;
+        }
+    }
+
+    /// The same for a caller that holds the lock.
+    pub(super) async fn unmount_if_unused_locked(&self, volume: &Volume, reason: Reason) {
         if !volume.references().is_empty() {
             return;
         }
-        match self.mounter.unmount(name, reason).await {
-            Ok(()) => volume.mounted.store(false, Ordering::Relaxed),
-            Err(e) => tracing::info!(volume = %name, "volume {name}: not unmounted yet: {e}"),
+        if let Err(e) = self.unmount(volume, reason).await {
+            tracing::info!(volume = %volume.name, "volume {}: not unmounted yet: {e}", volume.name);
         }
     }
 
