@@ -18,6 +18,11 @@ pub fn answer_if_asked() -> Option<ExitCode> {
     let credential = env::var_os(ASKPASS_CREDENTIAL)?;
     env::var_os("SSH_ASKPASS")?;
     let question = env::args().nth(1).unwrap_or_default();
+    // The environment is inherited by what sshfs starts in the place of ssh, which is this program too. No question of
+    // ssh is one word.
+    if question == "connect" {
+        return None;
+    }
     if !asks_for_a_secret(&question) || a_jump_host_asks() {
         eprintln!("not answering: {question}");
         return Some(ExitCode::FAILURE);

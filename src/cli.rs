@@ -21,9 +21,22 @@ pub enum Command {
     /// Run sshfs in a mount unit and pass on what it says
     #[command(hide = true)]
     RunSshfs {
+        /// The number of its FUSE connection.
+        #[arg(long, value_name = "NUMBER")]
+        connection: Option<u32>,
         /// The command line of sshfs.
         #[arg(last = true, required = true)]
         argv: Vec<OsString>,
+    },
+    /// Run ssh for sshfs, unless it is known to fail
+    #[command(hide = true)]
+    Connect {
+        /// Try until the server is back instead of failing.
+        #[arg(long)]
+        hard: bool,
+        /// The arguments of ssh.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
     },
     /// Ask whether a mount answers; the exit code is the error number
     #[command(hide = true)]

@@ -1,12 +1,13 @@
 //! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
-//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`] and [`askpass`].
+//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`].
 
 pub mod activation;
 pub mod askpass;
 pub mod cli;
 pub mod config;
+pub mod connection;
 pub mod daemon;
 pub mod directories;
 pub mod driver;

@@ -1,10 +1,10 @@
-//! The program has four roles: the daemon that Docker talks to, and three small ones that it starts itself.
+//! The program has four roles: the daemon that Docker talks to, and small ones that it starts itself.
 
 use clap::Parser;
 use sshfs_docker::{
     askpass,
     cli::{Cli, Command},
-    daemon,
+    connection, daemon,
     mount::probe,
     supervisor,
 };
@@ -17,7 +17,8 @@ fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
-        Command::RunSshfs { argv } => supervisor::run(&argv),
+        Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
+        Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::Probe { mountpoint } => probe::answer(&mountpoint),
     }
 }

@@ -6,9 +6,13 @@
 //! descriptor cannot do both; this process, without a runtime and with a third of a megabyte of its own, can.
 //!
 //! Standard input is the FUSE device, for sshfs. Standard output is the report: the text, and [`END_OF_REPORT`] when
-//! sshfs has ended. Nobody reading it is fine.
+//! sshfs has ended. Nobody reading it is fine, and means that the mount had succeeded.
+//!
+//! The exit status says whether somebody has lost a mount, because systemd starts the healing of a unit that fails
+//! (`OnFailure=`): it is 0 where the mount never succeeded, of which the daemon has heard, and where it was unmounted.
 
 use crate::{
+    connection::{LEDGER, Ledger},
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
     sys,
 };
@@ -22,10 +26,11 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     os::unix::process::ExitStatusExt,
+    path::Path,
     process::{Command, ExitCode, ExitStatus, Stdio},
     sync::mpsc,
-    thread,
-    time::Duration,
+    thread::{self, sleep},
+    time::{Duration, Instant},
 };
 
 /// Follows the last byte of text: no program writes it in a message.
@@ -34,21 +39,43 @@ pub const END_OF_REPORT: u8 = 0;
 /// ssh may outlive sshfs, waiting for a connection that nobody needs any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Runs `argv` until it ends and takes over its exit status.
+/// How long the kernel may take to remove the FUSE connection of what was unmounted.
+const UNMOUNTED: Duration = Duration::from_secs(1);
+
+/// Runs `argv` until it ends. `connection` is the number of its FUSE connection, if that is known.
 #[must_use]
-pub fn run(argv: &[OsString]) -> ExitCode {
-    match supervise(argv) {
-        Ok(status) => {
-            report(&[END_OF_REPORT]);
-            code(status)
-        }
-        Err(e) => {
-            let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();
-            pass_on(format!("cannot start {program}: {e}\n").as_bytes());
-            report(&[END_OF_REPORT]);
-            ExitCode::from(127)
-        }
+pub fn run(connection: Option<u32>, argv: &[OsString]) -> ExitCode {
+    let end = supervise(argv);
+    if let Err(e) = &end {
+        let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();
+        pass_on(format!("cannot start {program}: {e}\n").as_bytes());
     }
+    if report(&[END_OF_REPORT]) {
+        return ExitCode::SUCCESS;
+    }
+    match end {
+        Ok(status) if !status.success() => code(status),
+        Ok(_) if connection.is_some_and(still_mounted) => {
+            pass_on(b"sshfs ended although its mount is still there\n");
+            ExitCode::FAILURE
+        }
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(127),
+    }
+}
+
+/// Whether a file system is still mounted somewhere whose sshfs has ended. That sshfs says success also when its
+/// connection was aborted. Where the control files of FUSE are not mounted, nothing is known.
+fn still_mounted(connection: u32) -> bool {
+    let control = format!("/sys/fs/fuse/connections/{connection}");
+    let deadline = Instant::now() + UNMOUNTED;
+    while Path::new(&control).exists() {
+        if Instant::now() > deadline {
+            return true;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    false
 }
 
 fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
@@ -63,6 +90,9 @@ fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
     // ssh reaches a ProxyJump host through $SHELL, which systemd sets to the user's: nologin.
     command.env("SHELL", "/bin/sh");
     answer_questions(&mut command)?;
+    // Kept open for the connections to come.
+    let (_ledger, path) = Ledger::create()?;
+    command.env(LEDGER, path);
     // If this process is killed, the mount must fail at once and not go on unsupervised.
     sys::die_with_parent(&mut command);
     let mut child = command.spawn()?;
@@ -92,15 +122,17 @@ fn answer_questions(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
+/// First to the daemon, who may be waiting: a journal that hangs must not keep it from hearing the reason.
 fn pass_on(text: &[u8]) {
-    _ = io::stderr().write_all(text);
     report(text);
+    _ = io::stderr().write_all(text);
 }
 
-/// Writes to the daemon. After the mount succeeded it no longer listens: Rust ignores SIGPIPE, and the error with it.
-fn report(text: &[u8]) {
+/// Writes to the daemon and returns whether it listens. After the mount succeeded it no longer does: Rust ignores
+/// SIGPIPE and gets an error.
+fn report(text: &[u8]) -> bool {
     let mut daemon = io::stdout().lock();
-    _ = daemon.write_all(text).and_then(|()| daemon.flush());
+    daemon.write_all(text).and_then(|()| daemon.flush()).is_ok()
 }
 
 fn code(status: ExitStatus) -> ExitCode {

@@ -149,17 +149,23 @@ impl Mounter {
 
     async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
         let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
-        let plan = plan::plan(name, spec, &self.paths, &self.config, ssh_config.as_deref());
+        let plan = plan::plan(name, spec, &self.paths, &self.config, &self.program, ssh_config.as_deref());
         for credential in &plan.credentials {
             launcher::check_source(&credential.source).await?;
         }
         self.prepare(name, spec)?;
         let mountpoint = self.mountpoint(name);
         let device = fuse::mount_without_server(&mountpoint, &spec.remote.to_string(), &plan.kernel)?;
+        let connection = self.our_mount(name)?.device.minor;
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let mut argv =
-            vec![self.program.to_string_lossy().into_owned(), "run-sshfs".to_owned(), "--".to_owned()];
-        argv.extend(plan.argv);
+        let supervisor = [
+            &self.program.to_string_lossy(),
+            "run-sshfs",
+            "--connection",
+            &connection.to_string(),
+            "--",
+        ];
+        let argv = supervisor.map(str::to_owned).into_iter().chain(plan.argv).collect();
         let session = Session {
             description: format!("sshfs volume {name} from {}", spec.remote),
             argv,

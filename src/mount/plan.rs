@@ -9,23 +9,33 @@ use crate::{
         options::{HostKeyPolicy, PasswordSource, Setting},
     },
 };
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, iter, path::Path};
 
 /// Options of volumes where neither they nor the administrator say otherwise.
 ///
 /// - `reconnect`: the mount outlives a restart of sshd.
-/// - the keep-alive ends a connection whose server is gone after 45 s; without it an access waits for ever.
+/// - the keep-alive ends a connection whose server is silent for 40 s (ssh counts to three and gives up at the next
+///   turn, clientloop.c `server_alive_check`); without it an access waits for ever.
 /// - `ConnectTimeout`: without it a reconnect to a dark server waits for TCP's two minutes (the keep-alive does not
-///   cover the handshake).
+///   cover the handshake). With 8 s, a server that is back is found within 5 s whatever the last attempt does: the
+///   kernel repeats its SYN after 1, 3 and 7 s, newer ones after 1, 2, 3, 4 and 6 s.
+///
+/// Together they are the promise that no access to a dark server blocks for longer than 60 s: 40 s until it is noticed,
+/// 8 s for a connection attempt, 20 s if that hangs while logging in ([`crate::connection`]).
+///
 /// - AES-GCM first: twice the throughput of OpenSSH's first choice where the CPU has AES instructions. `^` puts them in
 ///   front of the client's own list, so that nothing else changes.
 const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("reconnect", None),
-    ("ServerAliveInterval", Some("15")),
+    ("ServerAliveInterval", Some("10")),
     ("ServerAliveCountMax", Some("3")),
-    ("ConnectTimeout", Some("10")),
+    ("ConnectTimeout", Some("8")),
     ("Ciphers", Some("^aes128-gcm@openssh.com,aes256-gcm@openssh.com")),
 ];
+
+/// The default of `ServerAliveCountMax` for a `hard` mount, which bridges an outage instead of noticing it: 15 minutes,
+/// about as long as TCP itself goes on (tcp(7), `tcp_retries2`).
+const HARD_COUNT: &str = "90";
 
 /// Identifiers of the credentials that come from files. Names of the credential store are their own and begin with a
 /// letter or a digit, so they never meet.
@@ -45,7 +55,8 @@ pub struct Plan {
     pub kernel: Vec<Setting>,
 }
 
-/// Plans the mount of `spec` with the mountpoint passed as standard input. `ssh_config` is the administrator's file, if
+/// Plans the mount of `spec` with the mountpoint passed as standard input. `program` is this program, which sshfs starts
+/// in the place of ssh. `ssh_config` is the administrator's file, if
 /// there is one; the files of the user that runs ssh are never read.
 #[must_use]
 pub fn plan(
@@ -53,6 +64,7 @@ pub fn plan(
     spec: &Spec,
     paths: &Paths,
     config: &Config,
+    program: &Path,
     ssh_config: Option<&Path>,
 ) -> Plan {
     let mut credentials = Vec::new();
@@ -71,7 +83,14 @@ pub fn plan(
     let mut argv: Vec<String> =
         ["sshfs", &spec.remote.to_string(), "/dev/fd/0", "-f"].map(str::to_owned).into();
     argv.extend(["-F".to_owned(), ssh_config.map_or("none".to_owned(), text)]);
-    for (name, value) in own_options(name, spec, paths, identity.as_deref(), askpass.is_some()) {
+    let hard = if spec.hard { " --hard" } else { "" };
+    let ssh_command = ("ssh_command", format!("{} connect{hard}", program.display()));
+    let own = own_options(name, spec, paths, identity.as_deref(), askpass.is_some());
+    for (name, value) in iter::once(ssh_command).chain(own) {
+        if spec.sshfs.iter().any(|setting| setting.name == name) {
+            // What the volume sets itself, as far as the catalogue and the administrator let it, is its own.
+            continue;
+        }
         push(&mut argv, name, Some(&value));
     }
     for (name, value) in effective_options(spec, config) {
@@ -136,14 +155,15 @@ fn own_options(
         options.push(("PasswordAuthentication", "no".to_owned()));
         options.push(("KbdInteractiveAuthentication", "no".to_owned()));
     }
-    // What the volume sets itself, as far as the catalogue and the administrator let it, is its own.
-    options.retain(|(name, _)| !spec.sshfs.iter().any(|setting| setting.name == *name));
     options
 }
 
 /// The volume's options over the administrator's over the built-in ones.
 fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str, Option<&'a str>> {
     let mut options: BTreeMap<_, _> = DEFAULTS.iter().copied().collect();
+    if spec.hard {
+        options.insert("ServerAliveCountMax", Some(HARD_COUNT));
+    }
     for (settings, switched_off) in
         [(&config.defaults.sshfs, &config.defaults.switched_off), (&spec.sshfs, &spec.switched_off)]
     {
@@ -186,7 +206,7 @@ mod tests {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
         let config = Config::read(Path::new("/nonexistent")).unwrap();
-        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config, Some(&paths.ssh_config()))
+        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config, Path::new("/usr/bin/sshfs-docker"), Some(&paths.ssh_config()))
     }
 
     fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {
@@ -198,10 +218,11 @@ mod tests {
         assert_eq!(
             plan_of(&[]).argv.join(" "),
             "sshfs alice@storage:/srv/my data /dev/fd/0 -f -F /etc/x/ssh_config \
+             -o ssh_command=/usr/bin/sshfs-docker connect \
              -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/var/lib/x/home/known_hosts \
              -o GlobalKnownHostsFile=/etc/x/known_hosts -o UpdateHostKeys=no -o BatchMode=yes \
-             -o Ciphers=^aes128-gcm@openssh.com\\,aes256-gcm@openssh.com -o ConnectTimeout=10 \
-             -o ServerAliveCountMax=3 -o ServerAliveInterval=15 -o reconnect"
+             -o Ciphers=^aes128-gcm@openssh.com\\,aes256-gcm@openssh.com -o ConnectTimeout=8 \
+             -o ServerAliveCountMax=3 -o ServerAliveInterval=10 -o reconnect"
         );
     }
 
@@ -231,6 +252,15 @@ mod tests {
         assert_eq!(values(&plan, "Ciphers"), ["aes256-ctr"]);
         assert_eq!(values(&plan, "ServerAliveInterval"), ["5"]);
         assert!(!plan.argv.contains(&"reconnect".to_owned()));
+    }
+
+    #[test]
+    fn a_hard_mount_waits_and_does_not_give_up_the_connection() {
+        let plan = plan_of(&[("hard", "")]);
+        assert_eq!(values(&plan, "ssh_command"), ["/usr/bin/sshfs-docker connect --hard"]);
+        assert_eq!(values(&plan, "ServerAliveCountMax"), [HARD_COUNT]);
+        let own = plan_of(&[("hard", ""), ("ServerAliveCountMax", "5")]);
+        assert_eq!(values(&own, "ServerAliveCountMax"), ["5"]);
     }
 
     #[test]

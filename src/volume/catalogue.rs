@@ -87,6 +87,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("password", Driver),
     entry("host_key", Driver),
     entry("read_ahead_kb", Driver),
+    entry("hard", Driver),
     entry("StrictHostKeyChecking", Driver),
     // mount(2). allow_other is always on: containers have other users than root.
     entry("allow_other", NoEffect),

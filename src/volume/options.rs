@@ -57,6 +57,8 @@ pub struct Spec {
     pub host_key_policy: HostKeyPolicy,
     /// Read-ahead of the mount in KiB, where the volume sets one.
     pub read_ahead_kib: Option<u32>,
+    /// Whether file accesses wait for a dark server as long as it takes, like those of an NFS hard mount.
+    pub hard: bool,
     /// Options of mount(2).
     pub kernel: Vec<Setting>,
     /// Options of sshfs and ssh.
@@ -209,6 +211,7 @@ impl Spec {
             Some(_) => return Err(OptionError::HostKeyChecking),
         };
         let read_ahead_kib = given.take_number("read_ahead_kb")?;
+        let hard = given.take("hard").map_or(Ok(None), |text| check("hard", Value::Flag, &text))?.is_some();
 
         let mut spec = Self {
             remote,
@@ -218,6 +221,7 @@ impl Spec {
             host_key,
             host_key_policy,
             read_ahead_kib,
+            hard,
             kernel: Vec::new(),
             sshfs: Vec::new(),
             switched_off: BTreeSet::new(),

@@ -58,7 +58,7 @@ fn two_ids_share_one_mount() {
     world.create("data");
     let first = world.mount("data", "a");
     assert_eq!(world.mount("data", "b"), first);
-    assert_eq!(world.processes("sftp").len(), 1);
+    assert_eq!(world.processes("ssh -x -a").len(), 1);
     world.client().unmount("data", "a").ok();
     fs::write(first.join("file"), "x").unwrap();
     world.client().unmount("data", "b").ok();
@@ -93,7 +93,7 @@ fn a_mount_that_a_container_holds_stays_when_references_are_lost() {
     let container = Container::with(&world, "data");
     world.client().unmount("data", "a").ok();
     container.reads_and_writes(&world);
-    assert_eq!(world.processes("sftp").len(), 1, "its sshfs lives");
+    assert_eq!(world.processes("ssh -x -a").len(), 1, "its sshfs lives");
     // The next container shares that sshfs, and its end is the end of the mount.
     world.mount("data", "b");
     drop(container);
