@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{launcher, paths::Paths};
+use crate::{heal::graft::Graft, launcher, paths::Paths, volume::VolumeName};
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -18,6 +18,17 @@ pub struct Cli {
 pub enum Command {
     /// Answer Docker's calls; started by sshfs-docker.service
     Serve(Serve),
+    /// Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service
+    Heal {
+        /// The volume.
+        volume: VolumeName,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
+    /// Put a fresh mount into a container
+    #[command(hide = true)]
+    Graft(Graft),
     /// Run sshfs in a mount unit and pass on what it says
     #[command(hide = true)]
     RunSshfs {
@@ -46,12 +57,20 @@ pub enum Command {
     },
 }
 
-/// Options of `serve`. The defaults are those of the package.
+/// Options of `serve`.
 #[derive(Args, Debug)]
 pub struct Serve {
     /// Listen on this path instead of the socket that systemd passes
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Directories and user.
+    #[command(flatten)]
+    pub layout: Layout,
+}
+
+/// Where everything is, and who runs sshfs. The defaults are those of the package.
+#[derive(Args, Clone, Debug)]
+pub struct Layout {
     /// Configuration of the administrator
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/sshfs-docker")]
     pub configuration: PathBuf,
@@ -66,7 +85,7 @@ pub struct Serve {
     pub user: String,
 }
 
-impl Serve {
+impl Layout {
     /// The layout below these directories.
     #[must_use]
     pub fn paths(&self) -> Paths {

@@ -12,6 +12,9 @@ use tracing_subscriber::EnvFilter;
 /// dockerd waits 120 s for a mount, and clearing away one that failed may take 30 s.
 const LONGEST_TIMEOUT: u64 = 80;
 
+/// A year; what is longer is a mistake.
+const LONGEST_IDLE: f64 = 365.0 * 24.0 * 3600.0;
+
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -25,6 +28,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// Filter of the log, in the syntax of `RUST_LOG`.
     pub log: String,
+    /// After how much time without a call the daemon ends, until systemd starts it for the next one; None: never.
+    pub idle_exit: Option<Duration>,
 }
 
 /// The `[options]` table: sshfs, ssh and mount options in place of the built-in defaults.
@@ -50,6 +55,9 @@ pub enum ConfigError {
     /// dockerd gives up after 120 s without an answer; the volume must be given up before that.
     #[error("mount.timeout must be from 1 to {LONGEST_TIMEOUT} seconds, not {0}")]
     Timeout(u64),
+    /// Neither 0 nor some time.
+    #[error("daemon.idle_exit must be 0 or a number of seconds up to a year, not {0}")]
+    IdleExit(f64),
     /// Not in the syntax of `RUST_LOG`.
     #[error("log.filter: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
@@ -70,11 +78,33 @@ pub enum ConfigError {
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
+    daemon: Daemon,
     mount: Mount,
     ssh: Ssh,
     policy: PolicyTable,
     options: Options,
     log: Log,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Daemon {
+    idle_exit: f64,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self { idle_exit: 60.0 }
+    }
+}
+
+impl Daemon {
+    fn quiet_time(&self) -> Result<Option<Duration>, ConfigError> {
+        if !(0.0..=LONGEST_IDLE).contains(&self.idle_exit) {
+            return Err(ConfigError::IdleExit(self.idle_exit));
+        }
+        Ok(Some(Duration::from_secs_f64(self.idle_exit)).filter(|time| !time.is_zero()))
+    }
 }
 
 #[derive(Deserialize)]
@@ -156,6 +186,7 @@ impl Config {
             read_ahead_kib: file.mount.read_ahead_kb,
             policy,
             defaults,
+            idle_exit: file.daemon.quiet_time()?,
             log: file.log.filter,
         })
     }
@@ -168,6 +199,7 @@ impl Default for Config {
             read_ahead_kib: Mount::default().read_ahead_kb,
             policy: Policy::default(),
             defaults: Defaults::default(),
+            idle_exit: Some(Duration::from_secs_f64(Daemon::default().idle_exit)),
             log: Log::default().filter,
         }
     }
@@ -216,6 +248,7 @@ mod tests {
         let (shipped, default) = (Config::parse(&uncommented).unwrap(), Config::default());
         assert_eq!(shipped.mount_timeout, default.mount_timeout);
         assert_eq!(shipped.read_ahead_kib, default.read_ahead_kib);
+        assert_eq!(shipped.idle_exit, default.idle_exit);
         assert_eq!(shipped.policy, default.policy);
         assert_eq!(shipped.log, default.log);
         let commented = Config::parse(include_str!("../etc/config.toml")).unwrap();
@@ -226,6 +259,8 @@ mod tests {
     fn mistakes_are_errors() {
         for text in [
             "mont.timeout = 3",
+            "[daemon]\nidle_exit = -1",
+            "[daemon]\nidle_exit = inf",
             "[mount]\ntimeout = 0",
             "[mount]\ntimeout = 81",
             "[ssh]\nhost_keys = 'no'",

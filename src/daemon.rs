@@ -1,6 +1,7 @@
 //! `sshfs-docker serve`: puts the parts together, tells systemd, and stops cleanly.
 //!
 //! Stopping ends no mount where systemd is PID 1: each is a unit of its own, and the next daemon finds it in mountinfo.
+//! So a daemon that nobody calls stops by itself; systemd has the socket and starts the next one.
 
 use crate::{
     activation,
@@ -8,11 +9,13 @@ use crate::{
     config::Config,
     directories,
     driver::Driver,
+    heal::record::HealingBook,
     launcher::{Launcher, child::ChildLauncher, systemd::SystemdLauncher},
+    locks::VolumeLocks,
     logging,
     mount::Mounter,
     paths::Paths,
-    protocol::server,
+    protocol::{activity::Activity, server},
     references::ReferenceBook,
     store::Store,
 };
@@ -30,7 +33,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 /// How often unused mounts are looked for.
@@ -51,7 +54,7 @@ pub fn run(options: &Serve) -> ExitCode {
 
 fn try_run(options: &Serve) -> Result<()> {
     let listener = activation::listener(options.socket.as_deref())?;
-    let paths = options.paths();
+    let paths = options.layout.paths();
     let file = paths.config_file();
     let (config, mistake) = match Config::read(&file) {
         Ok(config) => (config, None),
@@ -65,10 +68,12 @@ fn try_run(options: &Serve) -> Result<()> {
         );
     }
     let _lock = lock(&paths)?;
+    // A listener of our own would be gone with this process.
+    let idle_exit = config.idle_exit.filter(|_| options.socket.is_none());
     let driver = Arc::new(open(options, &paths, Arc::new(config), mistake)?);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(listener, driver));
+    let result = runtime.block_on(serve(listener, driver, idle_exit));
     // Not waiting for threads that may hang in a system call on a dead mount.
     runtime.shutdown_background();
     result
@@ -90,18 +95,23 @@ fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<Str
         real_directory(&paths.state).with_context(|| format!("cannot make {}", paths.state.display()))?;
     let paths = &Paths { state, ..paths.clone() };
     let launcher: Box<dyn Launcher> = if systemd::booted() {
-        Box::new(SystemdLauncher::new(options.user.clone()))
+        Box::new(SystemdLauncher::new(options.layout.user.clone()))
     } else {
         tracing::warn!(
             "systemd is not PID 1: sshfs runs as a child process, and the mounts end with this daemon"
         );
-        Box::new(ChildLauncher::new(&options.user, paths.credentials(), &paths.home())?)
+        Box::new(ChildLauncher::new(&options.layout.user, paths.credentials(), &paths.home())?)
     };
     let store = Store::open(paths).context("cannot open the definitions of volumes")?;
     let book = ReferenceBook::open(paths).context("cannot open the references")?;
+    store.tidy();
+    book.tidy();
+    let healing = HealingBook::open(paths).context("cannot open the records of healing")?;
+    let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
     let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
         .context("cannot prepare the mountpoints")?;
-    Driver::open(store, book, mounter, config, mistake).context("cannot read the definitions of volumes")
+    Driver::open(store, book, healing, locks, mounter, config, mistake)
+        .context("cannot read the definitions of volumes")
 }
 
 /// Makes a directory and resolves links on the way to it: mountinfo has no links, and mounts are found by their path.
@@ -110,14 +120,17 @@ fn real_directory(path: &Path) -> io::Result<PathBuf> {
     path.canonicalize()
 }
 
-async fn serve(listener: UnixListener, driver: Arc<Driver>) -> Result<()> {
+async fn serve(listener: UnixListener, driver: Arc<Driver>, idle_exit: Option<Duration>) -> Result<()> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let activity = Activity::default();
+    let idle = idle(activity.clone(), Arc::clone(&driver), idle_exit);
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = idle => {}
         }
         tell(&[NotifyState::Stopping]);
     };
@@ -126,12 +139,23 @@ async fn serve(listener: UnixListener, driver: Arc<Driver>) -> Result<()> {
     tracing::info!("serving {volumes} volumes, {mounted} of them mounted");
     let housekeeping =
         [tokio::spawn(keep_alive(Arc::clone(&driver))), tokio::spawn(sweep(Arc::clone(&driver)))];
-    server::serve(listener, driver, stop).await;
+    server::serve(listener, driver, activity, stop).await;
     for task in housekeeping {
         task.abort();
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Done when nobody has called for `quiet` and nothing is left to do; never if that is not wanted.
+async fn idle(activity: Activity, driver: Arc<Driver>, quiet: Option<Duration>) {
+    let Some(quiet) = quiet else { return std::future::pending().await };
+    activity.quiet_for(quiet).await;
+    while !driver.is_dispensable() {
+        sleep(SWEEP).await;
+        activity.quiet_for(quiet).await;
+    }
+    tracing::info!("nobody has called for {quiet:?}, stopping until the next call");
 }
 
 /// Tells systemd that the loop which answers calls is running: it is this one, there is only one thread.

@@ -1,7 +1,8 @@
 //! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
-//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`].
+//! [`mount`] → [`launcher`]. [`heal`] repairs what containers have when
+//! sshfs dies. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`].
 
 pub mod activation;
 pub mod askpass;
@@ -11,6 +12,7 @@ pub mod connection;
 pub mod daemon;
 pub mod directories;
 pub mod driver;
+pub mod heal;
 pub mod launcher;
 pub mod locks;
 pub mod logging;

@@ -5,6 +5,7 @@ use sshfs_docker::{
     askpass,
     cli::{Cli, Command},
     connection, daemon,
+    heal::{self, graft},
     mount::probe,
     supervisor,
 };
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
+        Command::Heal { volume, layout } => heal::run(&layout, &volume),
+        Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::Probe { mountpoint } => probe::answer(&mountpoint),

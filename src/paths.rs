@@ -17,6 +17,8 @@
 //!     known_hosts                host keys learnt at the first mount (accept-new)
 //! /run/sshfs-docker/             0711 root, gone after a reboot, kept while the daemon is away
 //!   references/NAME.json         who holds the volume, 0600; schema 1
+//!   locks/NAME                   held while the volume is changed, by the daemon or by its healing
+//!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   credentials/NAME/            copies of keys, only where systemd is not PID 1
 //!   lock                         one daemon at a time
@@ -107,6 +109,18 @@ impl Paths {
     #[must_use]
     pub fn references(&self) -> PathBuf {
         self.runtime.join("references")
+    }
+
+    /// One lock file per volume.
+    #[must_use]
+    pub fn locks(&self) -> PathBuf {
+        self.runtime.join("locks")
+    }
+
+    /// What the healing of volumes did.
+    #[must_use]
+    pub fn healing(&self) -> PathBuf {
+        self.runtime.join("healing")
     }
 
     /// The `known_hosts` files of volumes that pin a key.

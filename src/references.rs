@@ -22,6 +22,9 @@ const SCHEMA: u32 = 1;
 /// this time has passed. The other reason for such a count, a nested `docker cp`, has a holder as long as it lasts.
 const DOUBT: Duration = Duration::from_secs(20);
 
+/// By then the daemon has looked once more after the doubt was justified ([`DOUBT`] and the interval of its sweep).
+const UNSETTLED: Duration = Duration::from_secs(60);
+
 /// With no holder in the kernel, references this old were lost by Docker. Between Mount and the start of a container
 /// no holder shows either, but that takes seconds; copying an image's files into an empty volume takes longer, and
 /// keeps the mount busy.
@@ -33,7 +36,8 @@ const PODMAN: &str = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915
 
 /// Seconds since boot. Not the wall clock: on a machine without a battery it jumps by years while it boots, and every
 /// reference would be old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Uptime(u64);
 
 impl Uptime {
@@ -42,6 +46,18 @@ impl Uptime {
     pub fn now() -> Self {
         let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec());
         Self(u64::try_from(time).unwrap_or(0))
+    }
+
+    /// The time from `earlier` to this moment.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
+    /// So many seconds after boot.
+    #[must_use]
+    pub const fn of_seconds(seconds: u64) -> Self {
+        Self(seconds)
     }
 }
 
@@ -54,7 +70,7 @@ pub struct References {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Held {
     count: u32,
-    since: u64,
+    since: Uptime,
     #[serde(default)]
     doubtful: bool,
 }
@@ -69,7 +85,7 @@ impl References {
     /// Counts one more for `id`.
     pub fn add(&mut self, id: &str, now: Uptime) {
         let count = self.held.get(id).map_or(0, |held| held.count).saturating_add(1);
-        self.held.insert(id.to_owned(), Held { count, since: now.0, doubtful: false });
+        self.held.insert(id.to_owned(), Held { count, since: now, doubtful: false });
     }
 
     /// Counts one less for `id`; false where it holds nothing, which is fine.
@@ -78,7 +94,7 @@ impl References {
             None => return false,
             Some(Held { count: 0 | 1, .. }) => {}
             Some(Held { count, .. }) => {
-                let left = Held { count: count - 1, since: now.0, doubtful: true };
+                let left = Held { count: count - 1, since: now, doubtful: true };
                 self.held.insert(id.to_owned(), left);
             }
         }
@@ -91,6 +107,12 @@ impl References {
         self.held.is_empty()
     }
 
+    /// Whether some look like a replay of which the kernel has not been asked long enough after the release.
+    #[must_use]
+    pub fn are_in_doubt(&self, now: Uptime) -> bool {
+        self.held.values().any(|held| held.doubtful && now.since(held.since) <= UNSETTLED)
+    }
+
     /// Caller ids with their counts, for Status.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
         self.held.iter().map(|(id, held)| (id.as_str(), held.count))
@@ -99,7 +121,7 @@ impl References {
     /// Forgets what Docker lost, to be called when the kernel knows no holder of the volume. True if there was some.
     pub fn forget_lost(&mut self, now: Uptime) -> bool {
         let before = self.held.len();
-        let age = |held: &Held| Duration::from_secs(now.0.saturating_sub(held.since));
+        let age = |held: &Held| now.since(held.since);
         if self.held.values().all(|held| age(held) > STALE) {
             self.held.retain(|id, _| id == PODMAN);
         }
@@ -119,8 +141,14 @@ impl ReferenceBook {
     pub fn open(paths: &Paths) -> io::Result<Self> {
         let book = Self { directory: paths.references() };
         crate::directories::ensure(&book.directory, 0o700)?;
-        replace::remove_leftovers(&book.directory)?;
         Ok(book)
+    }
+
+    /// Removes what a killed daemon left. For the daemon only: nobody else knows that nobody is writing.
+    pub fn tidy(&self) {
+        if let Err(e) = replace::remove_leftovers(&self.directory) {
+            tracing::warn!("cannot tidy {}, ignoring: {e}", self.directory.display());
+        }
     }
 
     /// The references of a volume since the last boot.
@@ -200,6 +228,7 @@ mod tests {
         references.add("replayed", now());
         references.add("other", now());
         references.release("replayed", now());
+        assert!(references.are_in_doubt(later(60)) && !references.are_in_doubt(later(61)));
         assert!(!references.forget_lost(later(10)), "docker cp may still be at it");
         assert!(references.forget_lost(later(30)));
         assert_eq!(references.iter().collect::<Vec<_>>(), [("other", 1)]);

@@ -81,12 +81,26 @@ impl Store {
         let store = Self { volumes: paths.volumes(), secrets: paths.secrets() };
         for directory in [&store.volumes, &store.secrets] {
             crate::directories::ensure(directory, 0o700)?;
+        }
+        Ok(store)
+    }
+
+    /// Removes what a killed daemon left. For the daemon only: nobody else knows that nobody is writing.
+    pub fn tidy(&self) {
+        for directory in [&self.volumes, &self.secrets] {
             // A read-only file system must not keep the daemon from serving what is defined.
             if let Err(e) = replace::remove_leftovers(directory) {
                 tracing::warn!("cannot tidy {}, ignoring: {e}", directory.display());
             }
         }
-        Ok(store)
+    }
+
+    /// Reads one definition; None where there is none.
+    #[must_use]
+    pub fn read(&self, name: &VolumeName) -> Option<Stored> {
+        let path = self.volumes.join(file_name(name));
+        path.symlink_metadata().ok()?;
+        Some(Stored { name: name.clone(), definition: read(&path) })
     }
 
     /// Reads every definition. Files that no volume can have are left alone and not listed.

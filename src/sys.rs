@@ -1,8 +1,19 @@
 //! The only unsafe code.
 #![allow(unsafe_code)]
 
-use nix::sys::{prctl, signal::Signal};
-use std::{io, os::unix::process::CommandExt, process::Command};
+use nix::{
+    errno::Errno,
+    sys::{prctl, signal::Signal},
+};
+use std::{
+    ffi::c_int,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, RawFd},
+        unix::process::CommandExt,
+    },
+    process::Command,
+};
 
 /// Makes the kernel kill the child when the thread that starts it ends. The caller must start it on a thread that
 /// lives as long as the process.
@@ -13,4 +24,35 @@ pub fn die_with_parent(command: &mut Command) {
     unsafe {
         command.pre_exec(request);
     }
+}
+
+/// Makes a file descriptor non-blocking that some library opened and keeps to itself.
+pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
+    // SAFETY: these two commands of fcntl(2) take and return integers only; a number that is no open file is an error.
+    unsafe {
+        let flags = Errno::result(libc::fcntl(fd, libc::F_GETFL))?;
+        Errno::result(libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK))?;
+    }
+    Ok(())
+}
+
+/// Sets `attributes` (`MOUNT_ATTR_*`) of the mount that `tree` is the root of, and makes it private
+/// (mount_setattr(2), Linux 5.12).
+pub fn restrict_mount(tree: &impl AsFd, attributes: u64) -> io::Result<()> {
+    let attr =
+        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+    // SAFETY: the path is a literal that ends with a zero byte, and the pointer and length are those of one live value of
+    // the type that the kernel reads; it writes nothing.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH as c_int,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(result)?;
+    Ok(())
 }

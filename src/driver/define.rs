@@ -86,7 +86,7 @@ impl Volumes {
 
     pub(super) async fn remove(&self, name: &str) -> Result<(), DriverError> {
         let name = VolumeName::new(name).map_err(|_| DriverError::NotFound(name.to_owned()))?;
-        let _lock = self.locks.lock(&name).await;
+        let lock = self.locks.lock(&name).await;
         let volume = self.find(name.as_str())?;
         if volume.definition.is_none() {
             // It may be all that is left of what the user wrote.
@@ -107,6 +107,7 @@ impl Volumes {
         if let Err(e) = self.mounter.remove_mountpoint(&name) {
             tracing::warn!(volume = %name, "volume {name}: cannot remove its empty mountpoint, ignoring: {e}");
         }
+        lock.retire();
         tracing::info!(volume = %name, "volume {name}: removed; nothing was deleted on the server");
         Ok(())
     }

@@ -16,10 +16,11 @@ pub use error::DriverError;
 
 use crate::{
     config::Config,
-    locks::NameLocks,
+    heal::record::HealingBook,
+    locks::VolumeLocks,
     mount::{Mounter, Reason},
     protocol::{Caller, VolumeDriver, VolumeInfo},
-    references::ReferenceBook,
+    references::{ReferenceBook, Uptime},
     store::{Store, Stored},
     volume::{Spec, options::Options},
 };
@@ -52,6 +53,8 @@ impl Driver {
     pub fn open(
         store: Store,
         book: ReferenceBook,
+        healing: HealingBook,
+        locks: VolumeLocks,
         mounter: Mounter,
         config: Arc<Config>,
         mistake: Option<String>,
@@ -79,9 +82,10 @@ impl Driver {
         Ok(Self {
             volumes: Arc::new(Volumes {
                 by_name,
-                locks: NameLocks::default(),
+                locks,
                 store: Arc::new(store),
                 book,
+                healing,
                 mounter,
                 config,
                 mistake,
@@ -94,6 +98,16 @@ impl Driver {
     pub fn count(&self) -> (usize, usize) {
         let by_name = self.volumes.by_name();
         (by_name.len(), by_name.values().filter(|v| v.mounted.load(Ordering::Relaxed)).count())
+    }
+
+    /// Whether the host is no worse off without this process: all mounts outlive it, and none is left to be unmounted.
+    #[must_use]
+    pub fn is_dispensable(&self) -> bool {
+        let mounts_outlive_us = self.volumes.mounter.mounts_outlive_us();
+        self.volumes.by_name().values().filter(|v| v.mounted.load(Ordering::Relaxed)).all(|volume| {
+            let references = volume.references();
+            mounts_outlive_us && !references.is_empty() && !references.are_in_doubt(Uptime::now())
+        })
     }
 
     /// Unmounts what nobody uses any more although it is still mounted: a mount that was busy at its last Unmount, that

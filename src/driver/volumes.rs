@@ -3,7 +3,8 @@
 use super::DriverError;
 use crate::{
     config::Config,
-    locks::NameLocks,
+    heal::record::HealingBook,
+    locks::VolumeLocks,
     mount::{Mounter, Reason, UnmountError, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
@@ -49,9 +50,10 @@ impl Volume {
 #[derive(Debug)]
 pub(super) struct Volumes {
     pub(super) by_name: Mutex<BTreeMap<VolumeName, Arc<Volume>>>,
-    pub(super) locks: NameLocks,
+    pub(super) locks: VolumeLocks,
     pub(super) store: Arc<Store>,
     pub(super) book: ReferenceBook,
+    pub(super) healing: HealingBook,
     pub(super) mounter: Mounter,
     pub(super) config: Arc<Config>,
     /// What is wrong with the configuration, if anything.
@@ -98,6 +100,9 @@ impl Volumes {
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
         self.mounter.unmount(&volume.name, reason).await?;
         volume.mounted.store(false, Ordering::Relaxed);
+        if let Err(e) = self.healing.forget(&volume.name) {
+            tracing::warn!(volume = %volume.name, "volume {}: cannot forget its healing, ignoring: {e}", volume.name);
+        }
         Ok(())
     }
 
@@ -157,6 +162,13 @@ impl Volumes {
         tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
         if mounted {
             tell("unit", unit(&volume.name).into());
+            let record = self.healing.read(&volume.name);
+            if let Some(trouble) = record.trouble {
+                tell("trouble", trouble.into());
+            }
+            if !record.unhealed.is_empty() {
+                tell("unhealed", record.unhealed.into());
+            }
         }
         VolumeInfo {
             name: volume.name.to_string(),

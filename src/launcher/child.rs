@@ -126,6 +126,14 @@ impl Launcher for ChildLauncher {
         })
     }
 
+    fn request<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move { tracing::debug!("without systemd there is no {unit}") })
+    }
+
+    fn outlives_us(&self) -> bool {
+        false
+    }
+
     fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
         Box::pin(async move {
             self.end(unit).await;

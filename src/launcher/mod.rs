@@ -51,6 +51,8 @@ pub struct Session {
     pub credentials: Vec<Credential>,
     /// Which of them answers ssh's questions.
     pub askpass: Option<String>,
+    /// The unit that is started when this one fails.
+    pub on_failure: String,
 }
 
 /// Why the process was not started.
@@ -107,6 +109,12 @@ pub enum LaunchError {
 pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Starts `session`; done when its program runs.
     fn start<'a>(&'a self, unit: &'a str, session: Session) -> BoxFuture<'a, Result<(), LaunchError>>;
+
+    /// Asks for an installed unit to be started and does not wait for it. That it cannot be is logged.
+    fn request<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Whether what was started goes on when this process ends.
+    fn outlives_us(&self) -> bool;
 
     /// Ends what runs under `unit`, by force where it does not end by itself. Done when it is gone; a unit that does
     /// not exist is gone.

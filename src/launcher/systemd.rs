@@ -31,6 +31,7 @@ trait Manager {
         properties: &[(&str, Value<'_>)],
         auxiliary: &[(&str, &[(&str, Value<'_>)])],
     ) -> zbus::Result<OwnedObjectPath>;
+    fn start_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn stop_unit(&self, name: &str, mode: &str) -> zbus::Result<OwnedObjectPath>;
     fn kill_unit(&self, name: &str, whom: &str, signal: i32) -> zbus::Result<()>;
     fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
@@ -128,6 +129,24 @@ impl Launcher for SystemdLauncher {
         Box::pin(self.start_unit(unit, session))
     }
 
+    fn request<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let request = async {
+                let connection = Connection::system().await?;
+                ManagerProxy::new(&connection).await?.start_unit(unit, "replace").await
+            };
+            match timeout(STOP_PATIENCE, request).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => tracing::warn!(unit, "cannot start {unit}: {e}"),
+                Err(_) => tracing::warn!(unit, "cannot start {unit}: systemd does not answer"),
+            }
+        })
+    }
+
+    fn outlives_us(&self) -> bool {
+        true
+    }
+
     fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
         Box::pin(self.stop_unit(unit))
     }
@@ -140,6 +159,7 @@ struct Launch {
     device: OwnedFd,
     report: OwnedFd,
     environment: Vec<String>,
+    on_failure: String,
     plain: Vec<(String, String)>,
     encrypted: Vec<(String, String)>,
 }
@@ -157,8 +177,8 @@ impl Launch {
         }
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
-        let Session { description, argv, device, report, .. } = session;
-        Ok(Self { description, argv, device, report, environment, plain, encrypted })
+        let Session { description, argv, device, report, on_failure, .. } = session;
+        Ok(Self { description, argv, device, report, environment, on_failure, plain, encrypted })
     }
 
     async fn request(
@@ -183,6 +203,8 @@ impl Launch {
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
             ("Before", Value::from(vec!["docker.service", "podman.service"])),
             ("After", Value::from(vec!["network.target", "network-online.target"])),
+            // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
+            ("OnFailure", Value::from(vec![self.on_failure.as_str()])),
             // A failed unit must not stay: systemd would keep its copy of the FUSE device and accesses would hang.
             ("CollectMode", Value::from("inactive-or-failed")),
             // But it stays as long as this connection, which asks it why.

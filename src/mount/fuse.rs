@@ -3,8 +3,8 @@
 //! The daemon makes the mount and gives the open FUSE device to sshfs, which therefore needs neither a setuid helper
 //! nor a capability (libfuse >= 3.3 takes `/dev/fd/N` as mountpoint).
 
-use super::mountinfo::Device;
-use crate::volume::options::Setting;
+use super::mountinfo::{Device, Mount};
+use crate::volume::{Remote, VolumeName, options::Setting};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -18,6 +18,20 @@ use std::{
 
 /// The type that mountinfo shows.
 pub const FILESYSTEM: &str = "fuse.sshfs";
+
+/// What mount(8) shows as the source of a volume's mount. The name in it tells, in every mount namespace and after the
+/// end of sshfs, whose mount that is; it ends at the first `=`, which no name contains.
+#[must_use]
+pub fn source(name: &VolumeName, remote: &Remote) -> String {
+    format!("{name}={remote}")
+}
+
+/// Whether a mount, wherever it is, shows the files of this volume.
+#[must_use]
+pub fn is_of(mount: &Mount, name: &VolumeName) -> bool {
+    mount.filesystem == FILESYSTEM
+        && mount.source.split_once('=').is_some_and(|(volume, _)| volume == name.as_str())
+}
 
 /// Why there is no FUSE mount.
 #[derive(Debug, thiserror::Error)]

@@ -32,26 +32,51 @@ pub struct Holder {
 /// Processes whose threads may have mount namespaces of their own (moby `daemon/containerfs_linux.go`).
 const ENGINES: [&str; 2] = ["dockerd", "podman"];
 
+/// Every mount that some process sees, in whatever mount namespace.
+#[derive(Debug)]
+pub struct Everywhere {
+    mounts: HashMap<u32, Mount>,
+    seen_by: HashMap<u32, u32>,
+}
+
+impl Everywhere {
+    /// Reads the mountinfo of all processes.
+    pub fn read() -> io::Result<Self> {
+        // Also the proof that other users' processes are visible.
+        fs::read("/proc/1/mountinfo")?;
+        let mut everywhere = Self { mounts: HashMap::new(), seen_by: HashMap::new() };
+        for entry in fs::read_dir("/proc")? {
+            let entry = entry?;
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            for mount in mounts_of(&entry.path())? {
+                everywhere.seen_by.entry(mount.id).or_insert(pid);
+                everywhere.mounts.entry(mount.id).or_insert(mount);
+            }
+        }
+        Ok(everywhere)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Mount> {
+        self.mounts.values()
+    }
+
+    /// One process that sees `mount`.
+    #[must_use]
+    pub fn seen_by(&self, mount: &Mount) -> u32 {
+        self.seen_by.get(&mount.id).copied().unwrap_or_default()
+    }
+}
+
 /// All holders of the file system that is mounted at `ours`, each mount once.
 pub fn find(ours: &Mount) -> io::Result<Vec<Holder>> {
-    // Also the proof that other users' processes are visible.
-    fs::read("/proc/1/mountinfo")?;
-    let mut mounts = HashMap::new();
-    let mut seen_by = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let entry = entry?;
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        for mount in mounts_of(&entry.path())? {
-            seen_by.entry(mount.id).or_insert(pid);
-            mounts.entry(mount.id).or_insert(mount);
-        }
-    }
-    let mut holders: Vec<_> = holding(ours, &mounts)
+    let everywhere = Everywhere::read()?;
+    let mut holders: Vec<_> = holding(ours, &everywhere.mounts)
         .into_iter()
         .map(|mount| {
-            let pid = seen_by[&mount.id];
+            let pid = everywhere.seen_by(mount);
             let command = command(&PathBuf::from(format!("/proc/{pid}")));
             Holder { pid, command, mountpoint: mount.mountpoint.clone() }
         })

@@ -92,6 +92,12 @@ impl Mounter {
         self.paths.mountpoint(name)
     }
 
+    /// Whether mounts go on when this process ends.
+    #[must_use]
+    pub fn mounts_outlive_us(&self) -> bool {
+        self.launcher.outlives_us()
+    }
+
     /// The mountpoints of all volumes that are mounted, dead or alive.
     pub fn all_mounted(&self) -> io::Result<HashSet<PathBuf>> {
         let view = self.paths.mountpoints();
@@ -104,6 +110,11 @@ impl Mounter {
         mountinfo::at(&self.mountpoint(name))
     }
 
+    /// Whether the process that served a mount has ended.
+    pub async fn is_dead(&self, mount: &Mount) -> bool {
+        self.prober.ask(mount, LIVE_PATIENCE).await.is_dead()
+    }
+
     /// Makes sure that the volume is mounted and answers. `in_use` says that somebody relies on the mount that may be
     /// there: it is then replaced only if it is dead.
     pub async fn mount(
@@ -114,6 +125,7 @@ impl Mounter {
         deadline: Instant,
     ) -> Result<(), MountError> {
         let existing = self.mounted(name).map_err(local("reading mountinfo"))?;
+        let mut replaced = false;
         if let Some(existing) = existing {
             if existing.filesystem != fuse::FILESYSTEM {
                 return Err(MountError::Foreign(Box::new(existing)));
@@ -123,6 +135,7 @@ impl Mounter {
                 Answer::Alive => return Ok(()),
                 answer if answer.is_dead() => {
                     tracing::warn!(volume = %name, "volume {name}: its mount is dead, replacing it");
+                    replaced = true;
                 }
                 answer => {
                     if in_use || !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {
@@ -138,10 +151,16 @@ impl Mounter {
         let started = Instant::now();
         let result = self.mount_anew(name, spec, deadline).await;
         match &result {
-            Ok(()) => tracing::info!(
-                volume = %name, remote = %spec.remote, unit = %unit(name),
-                "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
-            ),
+            Ok(()) => {
+                tracing::info!(
+                    volume = %name, remote = %spec.remote, unit = %unit(name),
+                    "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
+                );
+                if replaced && in_use {
+                    // The healing that the end of the old one started may have given up long ago.
+                    self.launcher.request(&healer(name)).await;
+                }
+            }
             Err(_) => self.tear_down(name).await,
         }
         result
@@ -155,16 +174,12 @@ impl Mounter {
         }
         self.prepare(name, spec)?;
         let mountpoint = self.mountpoint(name);
-        let device = fuse::mount_without_server(&mountpoint, &spec.remote.to_string(), &plan.kernel)?;
+        let device =
+            fuse::mount_without_server(&mountpoint, &fuse::source(name, &spec.remote), &plan.kernel)?;
         let connection = self.our_mount(name)?.device.minor;
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let supervisor = [
-            &self.program.to_string_lossy(),
-            "run-sshfs",
-            "--connection",
-            &connection.to_string(),
-            "--",
-        ];
+        let supervisor =
+            [&self.program.to_string_lossy(), "run-sshfs", "--connection", &connection.to_string(), "--"];
         let argv = supervisor.map(str::to_owned).into_iter().chain(plan.argv).collect();
         let session = Session {
             description: format!("sshfs volume {name} from {}", spec.remote),
@@ -173,6 +188,7 @@ impl Mounter {
             report: report_writer,
             credentials: plan.credentials,
             askpass: plan.askpass,
+            on_failure: healer(name),
         };
         let out_of_time =
             |report: &Report| MountError::Deadline { after: self.config.mount_timeout, said: report.said() };
@@ -329,6 +345,12 @@ impl Mounter {
 #[must_use]
 pub fn unit(name: &VolumeName) -> String {
     format!("sshfs-docker-mount-{name}.service")
+}
+
+/// The unit that gives the running containers of a volume a fresh mount; see `systemd/sshfs-docker-heal@.service`.
+#[must_use]
+pub fn healer(name: &VolumeName) -> String {
+    format!("sshfs-docker-heal@{name}.service")
 }
 
 fn local(what: &str) -> impl FnOnce(io::Error) -> MountError {

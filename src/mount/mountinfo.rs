@@ -20,12 +20,16 @@ pub struct Mount {
     pub root: PathBuf,
     /// Where, as the process sees it.
     pub mountpoint: PathBuf,
+    /// Flags of this mount, comma separated: `ro`, `nosuid`, …
+    pub options: String,
     /// `shared:N`: the peer group.
     pub shared: Option<u32>,
     /// `master:N`: the peer group from which mounts and unmounts arrive here.
     pub master: Option<u32>,
     /// `fuse.sshfs` and the like.
     pub filesystem: String,
+    /// What it was mounted from, as the one who mounted it said.
+    pub source: String,
 }
 
 /// Major and minor number.
@@ -69,7 +73,7 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let device = Device { major: number(&device[..colon])?, minor: number(&device[colon + 1..])? };
     let root = path(fields.next()?);
     let mountpoint = path(fields.next()?);
-    let _options = fields.next()?;
+    let options = String::from_utf8(fields.next()?.to_vec()).ok()?;
     let (mut shared, mut master) = (None, None);
     // Zero or more optional fields, ended by a single dash.
     loop {
@@ -81,7 +85,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
         }
     }
     let filesystem = String::from_utf8(unescape(fields.next()?)).ok()?;
-    Some(Mount { id, parent, device, root, mountpoint, shared, master, filesystem })
+    let source = String::from_utf8_lossy(&unescape(fields.next()?)).into_owned();
+    Some(Mount { id, parent, device, root, mountpoint, options, shared, master, filesystem, source })
 }
 
 fn path(text: &[u8]) -> PathBuf {
@@ -134,6 +139,8 @@ mod tests {
         assert_eq!(mounts[1].device, Device { major: 0, minor: 55 });
         assert_eq!(mounts[1].mountpoint, Path::new("/var/lib/sshfs-docker/mnt/data"));
         assert_eq!(mounts[1].filesystem, "fuse.sshfs");
+        assert_eq!(mounts[1].options, "rw,nosuid,nodev,relatime");
+        assert_eq!(mounts[1].source, "alice@h:/a b");
         assert_eq!(mounts[2].mountpoint, Path::new("/with blank\\"));
         assert_eq!((mounts[2].shared, mounts[2].master), (Some(4), Some(3)));
     }

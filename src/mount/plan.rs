@@ -206,7 +206,14 @@ mod tests {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
         let config = Config::read(Path::new("/nonexistent")).unwrap();
-        plan(&VolumeName::new("data").unwrap(), &spec, &paths, &config, Path::new("/usr/bin/sshfs-docker"), Some(&paths.ssh_config()))
+        plan(
+            &VolumeName::new("data").unwrap(),
+            &spec,
+            &paths,
+            &config,
+            Path::new("/usr/bin/sshfs-docker"),
+            Some(&paths.ssh_config()),
+        )
     }
 
     fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {

@@ -11,6 +11,7 @@
 //!   connection closed, which dockerd does not take for an answer; other calls get an error.
 //! - A call runs to its end when its caller hangs up. Mount learns of it, to take the mount back.
 
+pub mod activity;
 pub mod router;
 pub mod server;
 pub mod wire;

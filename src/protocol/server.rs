@@ -1,7 +1,12 @@
 //! HTTP on the plugin socket: connections, limits, shutdown.
+//!
+//! Stopping loses no call. What has not been accepted stays in the socket, which is systemd's, for the next daemon. An
+//! accepted connection is closed for reading first (shutdown(2), `SHUT_RD`): from then on a caller's write fails without
+//! a byte written, which Go's HTTP client takes as a reason to connect again, and what it wrote before is answered.
 
 use super::{
     Caller, VolumeDriver,
+    activity::{Activity, Busy},
     router::{self, Answer, Call},
     wire::{CONTENT_TYPE, ErrorResponse},
 };
@@ -13,15 +18,19 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::sys::socket::{Shutdown, shutdown};
+use std::{
+    future::Future,
+    io,
+    os::fd::{AsFd, AsRawFd},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
-use std::{future::Future, io, os::fd::AsFd, sync::Arc, time::Duration};
 use tokio::{
     io::Interest,
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 
@@ -37,12 +46,18 @@ const MOST_CONNECTIONS: usize = 1024;
 /// How long calls in flight may take at shutdown; a mount takes less.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(110);
 
-/// Proof that a call is running: held by its task, awaited by the shutdown.
+/// Proof that a connection is open or a call is running: held by its task, awaited by the shutdown.
 type Running = mpsc::Sender<()>;
 
-/// Serves `listener` until `stop` is done, then finishes the calls in flight.
-pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
+/// Serves `listener` until `stop` is done, then finishes the calls in flight. `activity` tells meanwhile whether there
+/// are any.
+pub async fn serve<D: VolumeDriver>(
+    listener: UnixListener,
+    driver: Arc<D>,
+    activity: Activity,
+    stop: impl Future<Output = ()>,
+) {
+    let (closing, no_more_calls) = watch::channel(());
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let (running, mut all_done) = mpsc::channel(1);
     tokio::pin!(stop);
@@ -64,11 +79,16 @@ pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop
             continue;
         }
         let caller = Caller::default();
-        let watch = watch_for_hang_up(&stream, caller.clone());
-        let (driver, running) = (Arc::clone(&driver), running.clone());
+        let watch = watch_connection(&stream, caller.clone(), no_more_calls.clone());
+        let (driver, running, open) = (Arc::clone(&driver), running.clone(), running.clone());
+        let activity = activity.clone();
+        // Whoever connects is about to call.
+        let first_call = Mutex::new(Some(activity.begin()));
         let service = service_fn(move |request| {
             let (driver, caller, running) = (Arc::clone(&driver), caller.clone(), running.clone());
-            handle(request, driver, caller, running)
+            let first_call = first_call.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let busy = first_call.unwrap_or_else(|| activity.begin());
+            handle(request, driver, caller, (running, busy))
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -76,23 +96,18 @@ pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop
             // A caller that closes only its sending side still wants its answer.
             .half_close(true)
             .serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
         tokio::spawn(async move {
             // Errors here are the caller's: bad HTTP, a broken connection, or our own hang-up.
             if let Err(e) = connection.await {
                 tracing::debug!("connection ended: {e}");
             }
             watch.abort();
-            drop(place);
+            drop((place, open));
         });
     }
-    drop(running);
-    let finished = async {
-        connections.shutdown().await;
-        // Calls whose caller is gone have no connection any more.
-        _ = all_done.recv().await;
-    };
-    if timeout(DRAIN_PATIENCE, finished).await.is_err() {
+    drop((running, closing));
+    // Calls whose caller is gone have no connection any more, but they run to their end.
+    if timeout(DRAIN_PATIENCE, all_done.recv()).await.is_err() {
         tracing::warn!("calls are still running after {} s, stopping anyway", DRAIN_PATIENCE.as_secs());
     }
 }
@@ -123,17 +138,34 @@ fn peer_is_root(stream: &UnixStream) -> bool {
 
 /// Notes in `caller` when the peer has closed the connection altogether. hyper cannot tell that from a half-closed
 /// one, as reading ends in both; the kernel can (`EPOLLHUP` only when both sides are closed).
-fn watch_for_hang_up(stream: &UnixStream, caller: Caller) -> tokio::task::JoinHandle<()> {
+///
+/// Ends the reading when the other end of `no_more_calls` is dropped; hyper then answers what was read and closes.
+fn watch_connection(
+    stream: &UnixStream,
+    caller: Caller,
+    mut no_more_calls: watch::Receiver<()>,
+) -> tokio::task::JoinHandle<()> {
     let duplicate = stream.as_fd().try_clone_to_owned().map(std::os::unix::net::UnixStream::from);
     tokio::spawn(async move {
         let Ok(watched) = duplicate.and_then(UnixStream::from_std) else { return };
-        while let Ok(ready) = watched.ready(Interest::WRITABLE).await {
-            if ready.is_write_closed() {
-                caller.has_gone();
-                return;
+        let mut reading = true;
+        loop {
+            let ready = tokio::select! {
+                ready = watched.ready(Interest::WRITABLE) => ready,
+                _ = no_more_calls.changed(), if reading => {
+                    reading = false;
+                    _ = shutdown(watched.as_raw_fd(), Shutdown::Read);
+                    continue;
+                }
+            };
+            match ready {
+                Ok(ready) if ready.is_write_closed() => return caller.has_gone(),
+                // Clears the readiness, so that the next turn waits for a change.
+                Ok(_) => {
+                    _ = watched.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+                }
+                Err(_) => return,
             }
-            // Clears the readiness, so that the next turn waits for a change.
-            _ = watched.try_io(Interest::WRITABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         }
     })
 }
@@ -143,12 +175,12 @@ async fn handle<D: VolumeDriver>(
     request: Request<Incoming>,
     driver: Arc<D>,
     caller: Caller,
-    running: Running,
+    proof: (Running, Busy),
 ) -> Result<Response<Full<Bytes>>, HungUp> {
     // A task of its own: it runs to its end whatever becomes of the connection, and a panic ends this call only.
     let call = tokio::spawn(async move {
         let answer = answer(request, &*driver, &caller).await;
-        drop(running);
+        drop(proof);
         answer
     });
     let answer = call.await.unwrap_or_else(|e| {

@@ -2,7 +2,7 @@
 //! (moby `volume/mounts/linux_parser.go`). It makes a name valid as a file name and as part of a unit name
 //! as it stands, without escaping.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// The longest name accepted, in bytes. `sshfs-docker-mount-NAME.service` must stay below systemd's 255.
 pub const MAX_LENGTH: usize = 200;
@@ -47,6 +47,14 @@ impl VolumeName {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for VolumeName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::new(text)
     }
 }
 

@@ -1,0 +1,199 @@
+//! Putting a fresh mount in the place of a dead one, inside the mount namespace of a container.
+//!
+//! A volume's mount in a container is private: what is mounted on the host later never appears there. But it can be put
+//! there. The fresh mount goes *beneath* the dead one (`MOVE_MOUNT_BENEATH`, Linux 6.5), then the dead one is detached; on
+//! older kernels, and where the kernel refuses that, it goes on top. In neither order is there a moment without a mount,
+//! in which a write would land in the container's own layer.
+//!
+//! A process that joins a mount namespace must have one thread (setns(2)), so each graft is a process of its own,
+//! `sshfs-docker graft`. Every step that could meet a link in the container's tree works on a file descriptor whose mount
+//! id has been checked, so that the container cannot lead it elsewhere by moving directories meanwhile.
+
+use crate::{mount::mountinfo::Mount, sys};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use nix::{
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    mount::{MntFlags, umount2},
+    sched::{CloneFlags, setns},
+    unistd::{chroot, fchdir},
+};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// What goes where.
+#[derive(Args, Clone, Debug)]
+pub struct Graft {
+    /// The fresh mount on the host.
+    #[arg(long)]
+    pub from: PathBuf,
+    /// The directory of it that the container has, `/` for all.
+    #[arg(long)]
+    pub root: PathBuf,
+    /// What the container's mount forbids beyond the host's (`MOUNT_ATTR_*`).
+    #[arg(long)]
+    pub attributes: u64,
+    /// A process of the container.
+    #[arg(long)]
+    pub pid: u32,
+    /// The id of the dead mount.
+    #[arg(long)]
+    pub mount_id: u32,
+    /// Where that is in the container.
+    pub target: PathBuf,
+}
+
+impl Graft {
+    /// The graft that replaces `dead`, as a process `pid` sees it, by the mount at `from`.
+    #[must_use]
+    pub fn over(dead: &Mount, pid: u32, from: PathBuf) -> Self {
+        Self {
+            from,
+            root: dead.root.clone(),
+            attributes: attributes(&dead.options),
+            pid,
+            mount_id: dead.id,
+            target: dead.mountpoint.clone(),
+        }
+    }
+
+    /// The command line after the program's name, which [`clap`] reads back.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let text = |name: &str, value: String| OsString::from(format!("--{name}={value}"));
+        let path = |name: &str, value: &Path| {
+            let mut argument = OsString::from(format!("--{name}="));
+            argument.push(value);
+            argument
+        };
+        vec![
+            "graft".into(),
+            path("from", &self.from),
+            path("root", &self.root),
+            text("attributes", self.attributes.to_string()),
+            text("pid", self.pid.to_string()),
+            text("mount-id", self.mount_id.to_string()),
+            "--".into(),
+            self.target.clone().into(),
+        ]
+    }
+}
+
+/// The role of the process: grafts, and says on standard error why it could not.
+#[must_use]
+pub fn run(graft: &Graft) -> ExitCode {
+    match graft_into_container(graft) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn graft_into_container(graft: &Graft) -> Result<()> {
+    let process = PathBuf::from("/proc").join(graft.pid.to_string());
+    let gone = || format!("process {} is gone", graft.pid);
+    let namespace = File::open(process.join("ns/mnt")).with_context(gone)?;
+    let root = open_path(&process.join("root"), ResolveFlag::empty()).with_context(gone)?;
+    // Its entries stay those of this process, also where the container's /proc is another one.
+    let own_descriptors = open_path(Path::new("/proc/self/fd"), ResolveFlag::empty())?;
+    let (fresh, spare) = (fresh_tree(graft)?, fresh_tree(graft)?);
+
+    setns(&namespace, CloneFlags::CLONE_NEWNS).context("cannot enter the mount namespace")?;
+    fchdir(&root).and_then(|()| chroot(".")).context("cannot enter the root directory of the container")?;
+    let target = open_path(&graft.target, ResolveFlag::RESOLVE_NO_SYMLINKS)
+        .with_context(|| format!("cannot open {}", graft.target.display()))?;
+    fchdir(&own_descriptors)?;
+    ensure!(mount_id(&target)? == graft.mount_id, "the mount has changed meanwhile");
+
+    if attach(&fresh, &target, beneath()).is_ok() {
+        // Followed to the very mount that was checked, whatever lies at the path now.
+        let dead = target.as_raw_fd().to_string();
+        if umount2(dead.as_str(), MntFlags::MNT_DETACH).is_ok() {
+            return Ok(());
+        }
+    }
+    attach(&spare, &target, MoveMountFlags::empty()).context("the kernel refuses a mount there")
+}
+
+/// A copy of the fresh mount that is attached nowhere, private, and as restricted as the dead one was.
+fn fresh_tree(graft: &Graft) -> Result<OwnedFd> {
+    let mount = open_path(&graft.from, ResolveFlag::RESOLVE_NO_SYMLINKS)?;
+    let below = graft.root.strip_prefix("/").unwrap_or(&graft.root);
+    let directory = if below.as_os_str().is_empty() {
+        mount
+    } else {
+        let resolve =
+            ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_XDEV;
+        openat2(&mount, below, how(resolve))
+            .with_context(|| format!("{} cannot be found in the volume any more", graft.root.display()))?
+    };
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&directory, "", flags).context("cannot copy the mount")?;
+    sys::restrict_mount(&tree, graft.attributes)
+        .context("cannot make the mount private (this needs Linux 5.12)")?;
+    Ok(tree)
+}
+
+fn attach(tree: &OwnedFd, target: &OwnedFd, how: MoveMountFlags) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH | how;
+    move_mount(tree, "", target, "", flags)
+}
+
+/// `MOVE_MOUNT_BENEATH`, which is newer than the crate's list (linux/mount.h, 6.5).
+fn beneath() -> MoveMountFlags {
+    MoveMountFlags::from_bits_retain(0x200)
+}
+
+fn open_path(path: &Path, resolve: ResolveFlag) -> nix::Result<OwnedFd> {
+    openat2(AT_FDCWD, path, how(resolve))
+}
+
+/// O_PATH: nothing is asked of the file system, which may be dead.
+fn how(resolve: ResolveFlag) -> OpenHow {
+    let nofollow =
+        if resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) { OFlag::O_NOFOLLOW } else { OFlag::empty() };
+    OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(resolve)
+}
+
+/// The id of the mount that an open file lies on. The working directory is /proc/self/fd.
+fn mount_id(file: &impl AsFd) -> Result<u32> {
+    let info = fs::read_to_string(format!("../fdinfo/{}", file.as_fd().as_raw_fd()))?;
+    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).context("no mount id in fdinfo")?;
+    Ok(id.trim().parse()?)
+}
+
+/// The restrictions of a mount, from its options in mountinfo to the bits of mount_setattr(2).
+fn attributes(options: &str) -> u64 {
+    let bit = |option| match option {
+        "ro" => libc::MOUNT_ATTR_RDONLY,
+        "nosuid" => libc::MOUNT_ATTR_NOSUID,
+        "nodev" => libc::MOUNT_ATTR_NODEV,
+        "noexec" => libc::MOUNT_ATTR_NOEXEC,
+        "noatime" => libc::MOUNT_ATTR_NOATIME,
+        "nodiratime" => libc::MOUNT_ATTR_NODIRATIME,
+        "nosymfollow" => libc::MOUNT_ATTR_NOSYMFOLLOW,
+        _ => 0,
+    };
+    options.split(',').map(bit).fold(0, |bits, bit| bits | bit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_only_mount_stays_read_only() {
+        assert_eq!(attributes("ro,nosuid,nodev,relatime"), 1 | 2 | 4);
+        assert_eq!(attributes("rw,noexec,noatime"), 8 | 0x10);
+        assert_eq!(attributes(""), 0);
+    }
+}

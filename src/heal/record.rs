@@ -1,0 +1,151 @@
+//! What the healing of a volume did and could not do: written by the healing, shown by Get.
+//!
+//! `healing/NAME.json`, schema 1:
+//!
+//! ```json
+//! { "schema": 1, "renewed": [4711, 4712], "trouble": "sshfs died …", "unhealed": ["container 3f2a at /data: …"] }
+//! ```
+//!
+//! `renewed` is when a dead mount was replaced, in seconds since boot. The file goes when the volume is unmounted. One
+//! that cannot be read counts as none.
+
+use crate::{
+    directories,
+    paths::Paths,
+    references::Uptime,
+    replace::{self, Durability},
+    volume::VolumeName,
+};
+use serde::{Deserialize, Serialize};
+use std::{fs, io, path::PathBuf, time::Duration};
+
+const SCHEMA: u32 = 1;
+
+/// Deaths within this time are one series.
+const SERIES: Duration = Duration::from_secs(600);
+
+/// The pause before each further renewal of a series. After the last one, healing is given up.
+const PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
+
+/// The file's content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub(super) schema: u32,
+    pub(super) renewed: Vec<Uptime>,
+    /// Why there is no fresh mount, if there is none.
+    pub trouble: Option<String>,
+    /// Mounts in containers that stay dead, each with the reason.
+    pub unhealed: Vec<String>,
+}
+
+/// Whether a dead mount is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// After this pause.
+    After(Duration),
+    /// It died too often in a short time.
+    GiveUp,
+}
+
+impl Record {
+    /// Decides on the next renewal.
+    #[must_use]
+    pub fn pace(&self, now: Uptime) -> Pace {
+        let series = self.renewed.iter().filter(|renewed| now.since(**renewed) < SERIES).count();
+        PAUSES.get(series).map_or(Pace::GiveUp, |pause| Pace::After(*pause))
+    }
+
+    /// Notes a renewal.
+    pub fn note_renewal(&mut self, now: Uptime) {
+        self.renewed.retain(|renewed| now.since(*renewed) < SERIES);
+        self.renewed.push(now);
+    }
+}
+
+/// How often sshfs may die in how much time, in words.
+#[must_use]
+pub fn too_often() -> String {
+    format!("sshfs died {} times within {} minutes", PAUSES.len() + 1, SERIES.as_secs() / 60)
+}
+
+/// The directory with one file per healed volume.
+#[derive(Debug)]
+pub struct HealingBook {
+    directory: PathBuf,
+}
+
+impl HealingBook {
+    /// Opens the book, making its directory where it is missing.
+    pub fn open(paths: &Paths) -> io::Result<Self> {
+        directories::ensure(&paths.healing(), 0o700)?;
+        Ok(Self { directory: paths.healing() })
+    }
+
+    /// The record of a volume. The book is in memory (/run): reading it waits for no disk.
+    #[must_use]
+    pub fn read(&self, name: &VolumeName) -> Record {
+        let content = fs::read(self.directory.join(file_name(name))).unwrap_or_default();
+        let record = serde_json::from_slice::<Record>(&content).ok();
+        record.filter(|record| record.schema == SCHEMA).unwrap_or_default()
+    }
+
+    /// Replaces the record of a volume.
+    pub fn write(&self, name: &VolumeName, record: &Record) -> io::Result<()> {
+        let json = serde_json::to_vec(&Record { schema: SCHEMA, ..record.clone() })?;
+        replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
+    }
+
+    /// Forgets a volume that nobody uses any more.
+    pub fn forget(&self, name: &VolumeName) -> io::Result<()> {
+        replace::remove(&self.directory, &file_name(name), Durability::Process)
+    }
+}
+
+fn file_name(name: &VolumeName) -> String {
+    format!("{name}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime::of_seconds(seconds)
+    }
+
+    #[test]
+    fn the_first_renewal_comes_at_once_and_a_series_backs_off_and_ends() {
+        let mut record = Record::default();
+        let mut pauses = Vec::new();
+        while let Pace::After(pause) = record.pace(at(100)) {
+            pauses.push(pause.as_secs());
+            record.note_renewal(at(100));
+        }
+        assert_eq!(pauses, [0, 1, 2, 4, 8]);
+        assert_eq!(record.pace(at(699)), Pace::GiveUp);
+        assert_eq!(record.pace(at(700)), Pace::After(Duration::ZERO), "the series is over");
+    }
+
+    #[test]
+    fn the_book_keeps_what_was_written_and_takes_nonsense_for_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths { configuration: "/".into(), state: "/".into(), runtime: root.path().join("run") };
+        let (book, name) = (HealingBook::open(&paths).unwrap(), VolumeName::new("data").unwrap());
+        let mut record = Record { unhealed: vec!["container x at /d: gone".to_owned()], ..Record::default() };
+        record.note_renewal(at(7));
+        book.write(&name, &record).unwrap();
+        assert_eq!(book.read(&name).unhealed, record.unhealed);
+        assert_eq!(book.read(&name).renewed, [at(7)]);
+        fs::write(paths.healing().join("data.json"), "{").unwrap();
+        assert_eq!(book.read(&name), Record::default());
+        book.forget(&name).unwrap();
+        book.forget(&name).unwrap();
+        assert_eq!(fs::read_dir(paths.healing()).unwrap().count(), 0);
+    }
+}
