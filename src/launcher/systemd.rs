@@ -9,7 +9,7 @@
 use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
 use crate::volume::CredentialSource;
 use std::{collections::HashMap, os::fd::OwnedFd, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use zbus::{
     Connection,
     export::ordered_stream::OrderedStreamExt,
@@ -56,6 +56,10 @@ const EXIT_CREDENTIALS: i32 = 243;
 /// Longer than the `TimeoutStopSec=` of the mount units.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long systemd may take to forget a unit that has ended, and how often it is asked.
+const FORGET_PATIENCE: Duration = Duration::from_secs(3);
+const FORGET_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Starts units on the system bus.
 #[derive(Debug)]
 pub struct SystemdLauncher {
@@ -78,7 +82,7 @@ impl SystemdLauncher {
             Err(JobError::Request(e)) if is(&e, "UnitExists") => {
                 // What is left of an earlier mount of the same name.
                 self.stop_unit(unit).await?;
-                run_job(&manager, || launch.request(&manager, unit, &self.user)).await
+                self.start_once_forgotten(&manager, &launch, unit).await
             }
             other => other,
         };
@@ -94,6 +98,24 @@ impl SystemdLauncher {
                 }
                 None => LaunchError::Unit { unit: unit.to_owned(), reason },
             }),
+        }
+    }
+
+    /// systemd forgets a unit that has ended in its own time; until then the name is taken.
+    async fn start_once_forgotten(
+        &self,
+        manager: &ManagerProxy<'_>,
+        launch: &Launch,
+        unit: &str,
+    ) -> Result<(), JobError> {
+        let deadline = Instant::now() + FORGET_PATIENCE;
+        loop {
+            match run_job(manager, || launch.request(manager, unit, &self.user)).await {
+                Err(JobError::Request(e)) if is(&e, "UnitExists") && Instant::now() < deadline => {
+                    sleep(FORGET_INTERVAL).await;
+                }
+                other => return other,
+            }
         }
     }
 
@@ -235,7 +257,11 @@ where
 {
     // In this order, or the signal of a quick job is missed: PID 1 sends signals only to subscribers.
     let mut ended = manager.receive_job_removed().await.map_err(JobError::Bus)?;
-    manager.subscribe().await.map_err(JobError::Bus)?;
+    match manager.subscribe().await {
+        // By the job before this one on the same connection.
+        Err(e) if is(&e, "AlreadySubscribed") => {}
+        subscribed => subscribed.map_err(JobError::Bus)?,
+    }
     let job = request().await.map_err(JobError::Request)?;
     while let Some(signal) = ended.next().await {
         let end = signal.args().map_err(JobError::Bus)?;

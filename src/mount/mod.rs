@@ -188,7 +188,7 @@ impl Mounter {
             report: report_writer,
             credentials: plan.credentials,
             askpass: plan.askpass,
-            on_failure: healer(name),
+            on_failure: format!("sshfs-docker-failed@{name}.service"),
         };
         let out_of_time =
             |report: &Report| MountError::Deadline { after: self.config.mount_timeout, said: report.said() };

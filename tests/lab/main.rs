@@ -13,6 +13,7 @@ mod containers;
 mod data;
 mod engine;
 mod errors;
+mod healing;
 mod package;
 mod readme;
 mod reboot;
@@ -46,7 +47,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 10] = [
+const THEMES: [(&str, &[Case]); 11] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -54,6 +55,7 @@ const THEMES: [(&str, &[Case]); 10] = [
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
+    ("healing", healing::CASES),
     ("engine", engine::CASES),
     ("reboot", reboot::CASES),
     ("removal", removal::CASES),

@@ -17,6 +17,7 @@ mod sshd;
 mod world;
 
 mod errors;
+mod idle;
 mod mounts;
 mod protocol;
 mod references;
@@ -71,6 +72,7 @@ fn run() -> ExitCode {
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("restarts", restarts::cases()),
+        ("idle", idle::cases()),
         ("secrets", secrets::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {

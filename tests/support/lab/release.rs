@@ -58,6 +58,11 @@ impl Release {
         [COMMON, own].concat()
     }
 
+    /// `volume-subpath` is of Docker 26.
+    pub const fn knows_subpaths(self) -> bool {
+        matches!(self, Self::Trixie)
+    }
+
     /// systemd 257 refuses to boot on a version 1 cgroup hierarchy; 252 takes what the machine has.
     pub const fn needs_unified_cgroups(self) -> bool {
         matches!(self, Self::Trixie)

@@ -146,6 +146,11 @@ impl Container<'_> {
         self.lab.docker(&format!("exec {} sh -euc {}", self.name, quote(script)))
     }
 
+    /// The same, whatever comes of it.
+    pub fn try_exec(&self, script: &str) -> Result<Output> {
+        self.lab.try_docker(&format!("exec {} sh -euc {}", self.name, quote(script)))
+    }
+
     /// `docker SUBCOMMAND NAME`
     pub fn docker(&self, subcommand: &str) -> Result<String> {
         self.lab.docker(&format!("{subcommand} {}", self.name))

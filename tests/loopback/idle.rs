@@ -1,0 +1,188 @@
+//! A daemon that nobody calls ends, and the next call starts it. No call is lost in between.
+
+use crate::{
+    cases,
+    client::{Client, read_reply, request},
+    sshd::wait_for,
+    world::World,
+};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::Signal,
+};
+use std::{
+    fs::{self, File},
+    io::{ErrorKind, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::{UnixListener, UnixStream},
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle, sleep},
+    time::Duration,
+};
+
+cases![
+    no_call_is_lost_in_1000_cycles_of_exit_against_call,
+    a_call_in_flight_is_no_quiet_time_and_an_idle_connection_is,
+    with_a_mount_that_would_end_with_it_the_daemon_stays,
+];
+
+/// What systemd does for sshfs-docker.socket: it keeps the listener, and starts the daemon when somebody connects.
+struct Activator {
+    socket: PathBuf,
+    starts: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Activator {
+    /// Takes over the world's directories; its own daemon must have ended.
+    fn start(world: &World) -> Self {
+        let socket = world.path("activated.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (starts, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let log = File::options().append(true).create(true).open(world.path("daemon.log")).unwrap();
+        let directories = ["etc", "lib", "run"].map(|name| world.path(name));
+        let thread = {
+            let (starts, stop) = (Arc::clone(&starts), Arc::clone(&stop));
+            thread::spawn(move || {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+                    if poll(&mut polled, PollTimeout::from(50_u8)).unwrap() == 0 {
+                        continue;
+                    }
+                    starts.fetch_add(1, Ordering::Relaxed);
+                    let [etc, lib, run] = &directories;
+                    let status = Command::new("sh")
+                        .args(["-c", r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null"#, "sh"])
+                        .args([env!("CARGO_BIN_EXE_sshfs-docker"), "serve", "--configuration"])
+                        .arg(etc)
+                        .arg("--state")
+                        .arg(lib)
+                        .arg("--runtime")
+                        .arg(run)
+                        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
+                        .stderr(log.try_clone().unwrap())
+                        .status()
+                        .unwrap();
+                    assert!(status.success(), "the daemon ended with {status}");
+                }
+            })
+        };
+        Self { socket, starts, stop, thread: Some(thread) }
+    }
+
+    fn starts(&self) -> usize {
+        self.starts.load(Ordering::Relaxed)
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+}
+
+impl Drop for Activator {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Its daemon is idle soon.
+            _ = thread.join();
+        }
+    }
+}
+
+/// A world whose daemon is started by an activator and ends after `quiet` seconds.
+fn idle_world(quiet: &str, lines: &str) -> (World, Activator) {
+    let mut world = World::with_config(lines);
+    world.daemon.end(Signal::SIGTERM);
+    let config = world.path("etc/config.toml");
+    let content = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{content}\n[daemon]\nidle_exit = {quiet}\n")).unwrap();
+    let activator = Activator::start(&world);
+    (world, activator)
+}
+
+/// Calls as Go's HTTP client does, which dockerd uses: on the connection of the last call as long as it is open, on a new
+/// one if nothing could be written to that. False if there was no answer: the call is lost.
+fn call_like_dockerd(client: &Client, kept: &mut Option<UnixStream>) -> bool {
+    let bytes = request("/VolumeDriver.List", "{}");
+    let mut stream = match kept.take().filter(is_open) {
+        Some(mut stream) => match stream.write_all(&bytes) {
+            Ok(()) => stream,
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::BrokenPipe, "a request must be refused as a whole");
+                fresh(client, &bytes)
+            }
+        },
+        None => fresh(client, &bytes),
+    };
+    let answered = read_reply(&mut stream).0 == Some(200);
+    *kept = Some(stream);
+    answered
+}
+
+fn fresh(client: &Client, bytes: &[u8]) -> UnixStream {
+    let mut stream = client.connect();
+    stream.write_all(bytes).unwrap();
+    stream
+}
+
+/// Go reads in the background and drops a connection that the server has closed.
+fn is_open(stream: &UnixStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let open = (&*stream).read(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+    stream.set_nonblocking(false).unwrap();
+    open
+}
+
+fn no_call_is_lost_in_1000_cycles_of_exit_against_call() {
+    const CYCLES: usize = 1000;
+    let (_world, activator) = idle_world("0.004", "");
+    let (client, mut kept) = (activator.client(), None);
+    let (mut calls, mut lost) = (0_usize, 0_usize);
+    while activator.starts() < CYCLES {
+        lost += usize::from(!call_like_dockerd(&client, &mut kept));
+        calls += 1;
+        // From right after the answer to just after the end, in steps that never meet the same moment twice.
+        sleep(Duration::from_micros((calls as u64 * 619) % 7000));
+        if calls % 3 == 0 {
+            kept = None;
+        }
+    }
+    println!("fault-count: idle_exits={CYCLES} calls_against_them={calls} lost={lost}");
+    assert_eq!(lost, 0);
+}
+
+fn a_call_in_flight_is_no_quiet_time_and_an_idle_connection_is() {
+    let (world, activator) = idle_world("0.3", "[mount]\ntimeout = 2\n");
+    let tarpit = crate::sshd::Tarpit::open();
+    let key = world.path("id").to_string_lossy().into_owned();
+    let options = [("sshcmd", "alice@127.0.0.1:/x"), ("port", tarpit.port.as_str()), ("identity_file", &key)];
+    activator.client().create("dark", &options).ok();
+    let idle = activator.client().connect();
+    let reply = activator.client().mount("dark", "x");
+    assert!(reply.err().contains("timed out after 2s"), "{reply:?}");
+    assert_eq!(activator.starts(), 1, "it stayed for the call");
+    wait_for(|| !is_open(&idle), "the daemon ends although a connection is open");
+    assert_eq!(activator.client().list(), ["dark"]);
+    assert_eq!(activator.starts(), 2);
+}
+
+fn with_a_mount_that_would_end_with_it_the_daemon_stays() {
+    let (world, activator) = idle_world("0.1", "");
+    let sshcmd = crate::sshd::Sshd::sshcmd(&world.remote());
+    let (port, key) = (world.sshd.port.to_string(), world.path("id").to_string_lossy().into_owned());
+    activator.client().create("data", &[("sshcmd", &sshcmd), ("port", &port), ("identity_file", &key)]).ok();
+    activator.client().mount("data", "x").ok();
+    let idle = activator.client().connect();
+    sleep(Duration::from_secs(1));
+    assert!(is_open(&idle), "the daemon ended, and the mount with it");
+    fs::write(world.daemon.mountpoint("data").join("file"), "x").unwrap();
+    activator.client().unmount("data", "x").ok();
+}
