@@ -84,8 +84,9 @@ fn sshfs_killed_is_replaced_within_5_s_under_every_kind_of_container(lab: &Lab) 
         let mounts = container.exec("grep -c ' /d ' /proc/self/mountinfo")?;
         ensure!(mounts == "1", "the dead mount is still there: {mounts}");
     }
+    let count = took.len();
     let slowest = took.into_iter().max().context("containers")?;
-    println!("fault-count: containers_healed=5 slowest_healing_ms={}", slowest.as_millis());
+    println!("fault-count: containers_healed={count} slowest_healing_ms={}", slowest.as_millis());
     ensure!(slowest < HEALED, "healed after {slowest:?}");
     drop((plain, bare, read_only, subpath));
     volume.wait_until_unmounted()
@@ -213,7 +214,9 @@ fn a_loop_of_failures_ends_in_a_clear_state_and_the_next_run_heals_all(lab: &Lab
         if lab.state(healer)? == "failed" {
             return Ok(true);
         }
-        if lab.kill_sshfs(&volume).is_ok() {
+        // Only a mount that works can be lost; one that is killed while it is made has failed to start.
+        if container.try_exec("ls /d")?.ok() {
+            lab.kill_sshfs(&volume)?;
             killed += 1;
         }
         Ok(false)

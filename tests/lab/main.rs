@@ -9,7 +9,9 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod connection;
 mod containers;
+mod dark;
 mod data;
 mod engine;
 mod errors;
@@ -47,7 +49,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 11] = [
+const THEMES: [(&str, &[Case]); 13] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -55,6 +57,8 @@ const THEMES: [(&str, &[Case]); 11] = [
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
+    ("connection", connection::CASES),
+    ("dark", dark::CASES),
     ("healing", healing::CASES),
     ("engine", engine::CASES),
     ("reboot", reboot::CASES),

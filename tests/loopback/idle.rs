@@ -165,7 +165,9 @@ fn a_call_in_flight_is_no_quiet_time_and_an_idle_connection_is() {
     let key = world.path("id").to_string_lossy().into_owned();
     let options = [("sshcmd", "alice@127.0.0.1:/x"), ("port", tarpit.port.as_str()), ("identity_file", &key)];
     activator.client().create("dark", &options).ok();
-    let idle = activator.client().connect();
+    let mut idle = activator.client().connect();
+    idle.write_all(&request("/VolumeDriver.List", "{}")).unwrap();
+    assert_eq!(read_reply(&mut idle).0, Some(200));
     let reply = activator.client().mount("dark", "x");
     assert!(reply.err().contains("timed out after 2s"), "{reply:?}");
     assert_eq!(activator.starts(), 1, "it stayed for the call");
@@ -180,7 +182,9 @@ fn with_a_mount_that_would_end_with_it_the_daemon_stays() {
     let (port, key) = (world.sshd.port.to_string(), world.path("id").to_string_lossy().into_owned());
     activator.client().create("data", &[("sshcmd", &sshcmd), ("port", &port), ("identity_file", &key)]).ok();
     activator.client().mount("data", "x").ok();
-    let idle = activator.client().connect();
+    let mut idle = activator.client().connect();
+    idle.write_all(&request("/VolumeDriver.List", "{}")).unwrap();
+    assert_eq!(read_reply(&mut idle).0, Some(200));
     sleep(Duration::from_secs(1));
     assert!(is_open(&idle), "the daemon ended, and the mount with it");
     fs::write(world.daemon.mountpoint("data").join("file"), "x").unwrap();

@@ -121,6 +121,14 @@ impl Guest {
         self.init()?.sh(script).with_context(|| format!("on {}", self.identity.name))
     }
 
+    /// The same for one that may take longer than usual.
+    pub fn sh_within(&self, script: &str, limit: Duration) -> Result<String> {
+        self.init()?
+            .shell(script, &[], limit)?
+            .success()
+            .with_context(|| format!("on {}", self.identity.name))
+    }
+
     /// Runs a script, whatever comes of it.
     pub fn try_sh(&self, script: &str) -> Result<Output> {
         self.init()?.try_sh(script)

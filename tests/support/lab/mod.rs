@@ -8,6 +8,7 @@
 
 pub mod cgroup;
 pub mod command;
+pub mod diary;
 pub mod dirs;
 pub mod docker;
 pub mod driver;
@@ -28,6 +29,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::mount::{MsFlags, mount};
 
 pub use command::Output;
+pub use diary::Diary;
 pub use release::Release;
 pub use volume::{Container, Volume};
 pub use writer::Writer;

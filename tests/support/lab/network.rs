@@ -26,6 +26,16 @@ pub fn set_up() -> Result<()> {
     ip(&["link", "set", BRIDGE, "up"])
 }
 
+/// Pulls a guest's cable.
+pub fn cut_link(guest: &str) -> Result<()> {
+    ip(&["link", "set", &format!("vb-{guest}"), "down"])
+}
+
+/// Puts it back.
+pub fn restore_link(guest: &str) -> Result<()> {
+    ip(&["link", "set", &format!("vb-{guest}"), "up"])
+}
+
 /// Frees the name of a guest's cable. The kernel takes down a dead guest's interfaces in its own time, and
 /// the next boot wants the same name at once.
 pub fn unplug(guest: &str) {

@@ -151,6 +151,11 @@ impl Container<'_> {
         self.lab.try_docker(&format!("exec {} sh -euc {}", self.name, quote(script)))
     }
 
+    /// [`Container::exec`] for what may take longer than usual.
+    pub fn exec_within(&self, script: &str, limit: Duration) -> Result<String> {
+        self.lab.host.sh_within(&format!("docker exec {} sh -euc {}", self.name, quote(script)), limit)
+    }
+
     /// `docker SUBCOMMAND NAME`
     pub fn docker(&self, subcommand: &str) -> Result<String> {
         self.lab.docker(&format!("{subcommand} {}", self.name))
