@@ -156,7 +156,7 @@ impl Mounter {
                     volume = %name, remote = %spec.remote, unit = %unit(name),
                     "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
                 );
-                if replaced && in_use {
+                if replaced {
                     // The healing that the end of the old one started may have given up long ago.
                     self.launcher.request(&healer(name)).await;
                 }

@@ -46,6 +46,10 @@ const MOST_CONNECTIONS: usize = 1024;
 /// How long calls in flight may take at shutdown; a mount takes less.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(110);
 
+/// How long a connection that was accepted just before the shutdown may take to send its first call. Go's client takes the
+/// failure of a new connection for final, and dockerd repeats the call without its body.
+const FIRST_CALL_PATIENCE: Duration = Duration::from_millis(200);
+
 /// Proof that a connection is open or a call is running: held by its task, awaited by the shutdown.
 type Running = mpsc::Sender<()>;
 
@@ -79,11 +83,11 @@ pub async fn serve<D: VolumeDriver>(
             continue;
         }
         let caller = Caller::default();
-        let watch = watch_connection(&stream, caller.clone(), no_more_calls.clone());
         let (driver, running, open) = (Arc::clone(&driver), running.clone(), running.clone());
         let activity = activity.clone();
         // Whoever connects is about to call.
-        let first_call = Mutex::new(Some(activity.begin()));
+        let first_call = Arc::new(Mutex::new(Some(activity.begin())));
+        let watch = watch_connection(&stream, caller.clone(), Arc::clone(&first_call), no_more_calls.clone());
         let service = service_fn(move |request| {
             let (driver, caller, running) = (Arc::clone(&driver), caller.clone(), running.clone());
             let first_call = first_call.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -139,10 +143,12 @@ fn peer_is_root(stream: &UnixStream) -> bool {
 /// Notes in `caller` when the peer has closed the connection altogether. hyper cannot tell that from a half-closed
 /// one, as reading ends in both; the kernel can (`EPOLLHUP` only when both sides are closed).
 ///
-/// Ends the reading when the other end of `no_more_calls` is dropped; hyper then answers what was read and closes.
+/// Ends the reading when the other end of `no_more_calls` is dropped; hyper then answers what was read and closes. A
+/// caller who has just connected, and whose `first_call` has not come, gets a moment more.
 fn watch_connection(
     stream: &UnixStream,
     caller: Caller,
+    first_call: Arc<Mutex<Option<Busy>>>,
     mut no_more_calls: watch::Receiver<()>,
 ) -> tokio::task::JoinHandle<()> {
     let duplicate = stream.as_fd().try_clone_to_owned().map(std::os::unix::net::UnixStream::from);
@@ -154,6 +160,9 @@ fn watch_connection(
                 ready = watched.ready(Interest::WRITABLE) => ready,
                 _ = no_more_calls.changed(), if reading => {
                     reading = false;
+                    if first_call.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                        sleep(FIRST_CALL_PATIENCE).await;
+                    }
                     _ = shutdown(watched.as_raw_fd(), Shutdown::Read);
                     continue;
                 }

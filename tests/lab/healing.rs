@@ -14,6 +14,7 @@ crate::cases![
     the_whole_unit_killed_is_replaced_too,
     an_aborted_connection_is_replaced_too,
     no_write_lands_elsewhere_while_sshfs_is_killed_again_and_again,
+    a_container_in_a_user_namespace_is_healed_too,
     healing_needs_no_daemon,
     a_volume_inside_of_the_volume_is_not_lost_and_the_container_is_named,
     a_server_out_of_reach_is_waited_for,
@@ -152,6 +153,24 @@ fn no_write_lands_elsewhere_while_sshfs_is_killed_again_and_again(lab: &Lab) -> 
     );
     ensure!(lost == 0 && acknowledged.lines().count() > 10, "{lost} lost of {acknowledged}");
     container.remove()?;
+    volume.wait_until_unmounted()
+}
+
+fn a_container_in_a_user_namespace_is_healed_too(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("userns")?;
+    lab.server.sh("chmod 777 /srv/userns")?;
+    lab.with_docker_settings(r#"{"userns-remap": "default"}"#, || {
+        let container = volume.hold("userns-user")?;
+        ensure!(
+            !container.exec("cat /proc/self/uid_map")?.starts_with("         0          0 "),
+            "no user namespace"
+        );
+        let begin = Instant::now();
+        lab.kill_sshfs(&volume)?;
+        let took = healed(&container, "echo back > /d/file", begin)?;
+        ensure!(took < HEALED, "healed after {took:?}");
+        container.remove()
+    })?;
     volume.wait_until_unmounted()
 }
 

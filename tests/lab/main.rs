@@ -16,6 +16,7 @@ mod data;
 mod engine;
 mod errors;
 mod healing;
+mod idle;
 mod package;
 mod readme;
 mod reboot;
@@ -49,7 +50,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 13] = [
+const THEMES: [(&str, &[Case]); 14] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -57,6 +58,7 @@ const THEMES: [(&str, &[Case]); 13] = [
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
+    ("idle", idle::CASES),
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),

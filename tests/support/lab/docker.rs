@@ -35,6 +35,21 @@ impl Lab {
         poll::until_true("Docker to answer", Duration::from_secs(30), || Ok(self.try_docker("info")?.ok()))
     }
 
+    /// Does something while Docker runs with other settings (daemon.json) than usual.
+    pub fn with_docker_settings<T>(&self, json: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.host.put("/etc/docker/daemon.json", json.as_bytes())?;
+        // Some settings go with another data directory, without the image.
+        let done = self.restart_docker().and_then(|()| self.import_image()).and_then(|()| work());
+        self.host.sh("rm /etc/docker/daemon.json")?;
+        self.restart_docker()?;
+        done
+    }
+
+    fn restart_docker(&self) -> Result<()> {
+        self.host.sh("systemctl reset-failed docker.service; systemctl restart docker.service")?;
+        self.wait_for_docker()
+    }
+
     pub(super) fn import_image(&self) -> Result<()> {
         self.wait_for_docker()?;
         self.host.sh(IMPORT).map(drop)
