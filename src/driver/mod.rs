@@ -110,9 +110,11 @@ impl Driver {
         })
     }
 
-    /// Unmounts what nobody uses any more although it is still mounted: a mount that was busy at its last Unmount, that
-    /// a killed daemon left half made, or whose references Docker lost.
+    /// Sees after what happened without a call. Takes note of mounts that healing made or could not make, and unmounts
+    /// what nobody uses any more: a mount that was busy at its last Unmount, that a killed daemon left half made, or whose
+    /// references Docker lost.
     pub async fn sweep(&self) {
+        self.volumes.take_note_of_mounts().await;
         let mounted: Vec<_> = self.volumes.by_name().values().cloned().collect();
         for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
             self.volumes.forget_lost_references(&volume).await;

@@ -124,6 +124,27 @@ impl Volumes {
         }
     }
 
+    /// Corrects what Get tells where the kernel says otherwise, and which containers are without a fresh mount.
+    pub(super) async fn take_note_of_mounts(&self) {
+        let Ok(mounted) = self.mounter.all_mounted() else { return };
+        let volumes: Vec<_> = self.by_name().values().cloned().collect();
+        for volume in volumes {
+            let seen = mounted.contains(&self.mounter.mountpoint(&volume.name));
+            if seen == volume.mounted.load(Ordering::Relaxed)
+                && self.healing.read(&volume.name).unhealed.is_empty()
+            {
+                continue;
+            }
+            // Under the lock it is no Mount or Unmount that is just going on.
+            let _lock = self.locks.lock(&volume.name).await;
+            let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
+            volume.mounted.store(mount.is_some(), Ordering::Relaxed);
+            if let Err(e) = self.healing.forget_gone(&volume.name, mount.map(|mount| mount.device)) {
+                tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);
+            }
+        }
+    }
+
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
     /// works in the mountpoint still makes the unmounting fail.
     pub(super) async fn forget_lost_references(&self, volume: &Volume) {

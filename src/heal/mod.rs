@@ -260,3 +260,14 @@ impl<'a> Healer<'a> {
 fn pauses_while_unreachable() -> impl Iterator<Item = Duration> {
     iter::successors(Some(Duration::from_secs(1)), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_become_rarer_up_to_one_a_minute() {
+        let seconds: Vec<_> = pauses_while_unreachable().take(9).map(|pause| pause.as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+    }
+}

@@ -9,8 +9,10 @@
 //! `renewed` is when a dead mount was replaced, in seconds since boot. The file goes when the volume is unmounted. One
 //! that cannot be read counts as none.
 
+use super::stale;
 use crate::{
     directories,
+    mount::mountinfo::Device,
     paths::Paths,
     references::Uptime,
     replace::{self, Durability},
@@ -99,6 +101,18 @@ impl HealingBook {
     pub fn write(&self, name: &VolumeName, record: &Record) -> io::Result<()> {
         let json = serde_json::to_vec(&Record { schema: SCHEMA, ..record.clone() })?;
         replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
+    }
+
+    /// Takes containers off the list that are gone, or have another mount now. `live` is the volume's file system.
+    pub fn forget_gone(&self, name: &VolumeName, live: Option<Device>) -> io::Result<()> {
+        let mut record = self.read(name);
+        if record.unhealed.is_empty() {
+            return Ok(());
+        }
+        let stale: Vec<_> = stale::find(name, live)?.iter().map(ToString::to_string).collect();
+        let before = record.unhealed.len();
+        record.unhealed.retain(|line| stale.iter().any(|stale| line.starts_with(stale)));
+        if record.unhealed.len() == before { Ok(()) } else { self.write(name, &record) }
     }
 
     /// Forgets a volume that nobody uses any more.

@@ -90,7 +90,7 @@ fn fifty_processes_on_a_dark_server_fail_within_60_s_and_work_5_s_after_its_retu
     })?;
     let back = back.elapsed();
     println!(
-        "fault-count: accesses_to_a_dark_server=100 longest_first_ms={} longest_second_ms={} back_ms={}",
+        "fault-count: accesses_to_a_dark_server=100 dark_server_first_access_ms={} dark_server_later_access_ms={} access_after_its_return_ms={}",
         longest(&first).as_millis(),
         longest(&second).as_millis(),
         back.as_millis()

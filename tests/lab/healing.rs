@@ -87,7 +87,7 @@ fn sshfs_killed_is_replaced_within_5_s_under_every_kind_of_container(lab: &Lab) 
     }
     let count = took.len();
     let slowest = took.into_iter().max().context("containers")?;
-    println!("fault-count: containers_healed={count} slowest_healing_ms={}", slowest.as_millis());
+    println!("fault-count: containers_healed={count} healing_ms={}", slowest.as_millis());
     ensure!(slowest < HEALED, "healed after {slowest:?}");
     drop((plain, bare, read_only, subpath));
     volume.wait_until_unmounted()
@@ -219,7 +219,7 @@ fn a_server_out_of_reach_is_waited_for(lab: &Lab) -> Result<()> {
     killed?;
     waiting?;
     let took = healed(&container, "echo back > /d/file", Instant::now())?;
-    println!("fault-count: healed_after_server_return_ms={}", took.as_millis());
+    println!("fault-count: healing_after_the_servers_return_ms={}", took.as_millis());
     container.remove()?;
     volume.wait_until_unmounted()
 }

@@ -155,7 +155,7 @@ fn no_call_is_lost_in_1000_cycles_of_exit_against_call() {
             kept = None;
         }
     }
-    println!("fault-count: idle_exits={CYCLES} calls_against_them={calls} lost={lost}");
+    println!("fault-count: idle_exit_races={CYCLES} calls_in_them={calls} calls_lost={lost}");
     assert_eq!(lost, 0);
 }
 

@@ -106,7 +106,7 @@ impl Report {
     pub fn print(&self, fault: &str) {
         let Self { acknowledged, failed, longest } = self;
         println!(
-            "fault-count: fault={fault} writes_checked={acknowledged} writes_lost=0 writes_refused={failed} longest_ms={}",
+            "fault-count: fault={fault} writes_checked={acknowledged} writes_lost=0 writes_refused={failed} longest_write_under_a_fault_ms={}",
             longest.as_millis()
         );
     }
