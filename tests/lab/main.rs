@@ -9,11 +9,13 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod container_faults;
 mod containers;
 mod data;
 mod engine;
 mod errors;
 mod package;
+mod policies;
 mod readme;
 mod reboot;
 mod removal;
@@ -46,15 +48,17 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 10] = [
+const THEMES: [(&str, &[Case]); 12] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
+    ("container_faults", container_faults::CASES),
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
     ("engine", engine::CASES),
+    ("policies", policies::CASES),
     ("reboot", reboot::CASES),
     ("removal", removal::CASES),
 ];

@@ -91,6 +91,12 @@ impl Lab {
         Ok(table.lines().find(|line| line.split(' ').nth(4) == Some(path)).map(str::to_owned))
     }
 
+    /// Whether the daemon has logged this since the boot.
+    pub fn driver_said(&self, words: &str) -> Result<bool> {
+        let log = self.host.sh(&format!("journalctl --boot --quiet --no-pager --unit {SERVICE}"))?;
+        Ok(log.contains(words))
+    }
+
     /// The Docker host's clock, for [`Lab::journal_since`].
     pub fn now(&self) -> String {
         self.host.try_sh("date +%s.%N").map(|output| output.stdout).unwrap_or_default()
