@@ -9,6 +9,7 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod boot;
 mod container_faults;
 mod containers;
 mod data;
@@ -48,7 +49,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 12] = [
+const THEMES: [(&str, &[Case]); 13] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -60,6 +61,7 @@ const THEMES: [(&str, &[Case]); 12] = [
     ("engine", engine::CASES),
     ("policies", policies::CASES),
     ("reboot", reboot::CASES),
+    ("boot", boot::CASES),
     ("removal", removal::CASES),
 ];
 

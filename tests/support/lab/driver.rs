@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Lab, dirs, poll};
 
@@ -95,6 +95,15 @@ impl Lab {
     pub fn driver_said(&self, words: &str) -> Result<bool> {
         let log = self.host.sh(&format!("journalctl --boot --quiet --no-pager --unit {SERVICE}"))?;
         Ok(log.contains(words))
+    }
+
+    /// Whether systemd had to break a cycle in the order of units at the last boot; one without us would do, too.
+    pub fn ensure_no_ordering_cycle(&self) -> Result<()> {
+        let log = self.host.sh("journalctl --boot --quiet --no-pager _PID=1")?;
+        ensure!(log.contains("Docker Application Container Engine"), "not the log of a boot: {log}");
+        let cycle = log.lines().find(|line| line.to_lowercase().contains("ordering cycle"));
+        ensure!(cycle.is_none(), "systemd found {cycle:?}");
+        Ok(())
     }
 
     /// The Docker host's clock, for [`Lab::journal_since`].

@@ -54,6 +54,17 @@ impl Lab {
         self.docker(&format!("volume create --driver sshfs {options} {name}"))?;
         Ok(volume)
     }
+
+    /// Starts a container in the background, with more flags for `docker run`.
+    pub fn container(&self, name: &str, flags: &str, script: &str) -> Result<Container<'_>> {
+        // Before the run: a container that was made but did not start needs removing, too.
+        let started = Container { lab: self, name: name.to_owned() };
+        self.docker(&format!(
+            "run --detach --name {name} --network none {flags} {IMAGE} sh -euc {}",
+            quote(script)
+        ))?;
+        Ok(started)
+    }
 }
 
 impl<'a> Volume<'a> {
@@ -74,14 +85,7 @@ impl<'a> Volume<'a> {
 
     /// Starts a container with the volume at /d in the background, with more flags for `docker run`.
     pub fn start(&self, container: &str, flags: &str, script: &str) -> Result<Container<'a>> {
-        // Before the run: a container that was made but did not start needs removing, too.
-        let started = Container { lab: self.lab, name: container.to_owned() };
-        let volume = &self.name;
-        self.lab.docker(&format!(
-            "run --detach --name {container} --network none -v {volume}:/d {flags} {IMAGE} sh -euc {}",
-            quote(script)
-        ))?;
-        Ok(started)
+        self.lab.container(container, &format!("-v {}:/d {flags}", self.name), script)
     }
 
     /// Starts a container that only keeps the volume in use.
@@ -194,6 +198,13 @@ impl Container<'_> {
     /// Waits until it runs, for one that comes back by itself.
     pub fn wait_until_running(&self) -> Result<()> {
         poll::until_true("the container to come back", Duration::from_secs(60), || self.is_running())
+    }
+
+    /// How long it has been running.
+    pub fn age(&self) -> Result<Duration> {
+        let started = self.docker("inspect --format '{{.State.StartedAt}}'")?;
+        let age = self.lab.host.sh(&format!("echo $(($(date +%s) - $(date --date {started} +%s)))"))?;
+        Ok(Duration::from_secs(age.parse().with_context(|| format!("age: {age:?}"))?))
     }
 
     /// Starts it again.
