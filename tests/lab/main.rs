@@ -22,6 +22,7 @@ mod reboot;
 mod removal;
 mod restarts;
 mod sandbox;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +50,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 13] = [
+const THEMES: [(&str, &[Case]); 14] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -61,6 +62,7 @@ const THEMES: [(&str, &[Case]); 13] = [
     ("engine", engine::CASES),
     ("policies", policies::CASES),
     ("reboot", reboot::CASES),
+    ("upgrade", upgrade::CASES),
     ("boot", boot::CASES),
     ("removal", removal::CASES),
 ];
