@@ -158,6 +158,12 @@ impl Guest {
         cut
     }
 
+    /// What systemd has said on the console, at all boots.
+    pub fn console_log(&self) -> Result<String> {
+        let log = fs::read(self.console()).context("the console's log")?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
     fn init(&self) -> Result<Init> {
         let running = self.running();
         running.as_ref().map(|running| running.init).with_context(|| format!("{} is off", self.identity.name))
