@@ -101,7 +101,7 @@ impl Lab {
     /// a journal.
     pub fn ensure_no_ordering_cycle(&self) -> Result<()> {
         let log = self.host.console_log()?;
-        ensure!(log.contains("Docker Application Container Engine"), "not the log of a boot: {log}");
+        ensure!(log.contains("Reached target"), "not the log of a boot: {log}");
         let cycle = log.lines().find(|line| line.to_lowercase().contains("ordering cycle"));
         ensure!(cycle.is_none(), "systemd found {cycle:?}");
         Ok(())
