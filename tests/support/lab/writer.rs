@@ -53,7 +53,7 @@ impl<'a> Writer<'a> {
     pub fn wait_for_more(&self) -> Result<()> {
         let before = self.log()?.len();
         poll::until_true("the container to write on", Duration::from_secs(20), || {
-            ensure!(self.container.is_running()?, "it stopped: {}", self.container.docker("logs")?);
+            ensure!(self.container.is_running()?, "it stopped: {}", self.complaints()?);
             Ok(self.log()?.len() >= before + 3)
         })
     }
