@@ -9,7 +9,9 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod boot;
 mod connection;
+mod container_faults;
 mod containers;
 mod dark;
 mod data;
@@ -18,11 +20,13 @@ mod errors;
 mod healing;
 mod idle;
 mod package;
+mod policies;
 mod readme;
 mod reboot;
 mod removal;
 mod restarts;
 mod sandbox;
+mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,11 +54,12 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 14] = [
+const THEMES: [(&str, &[Case]); 18] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
+    ("container_faults", container_faults::CASES),
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
@@ -63,7 +68,10 @@ const THEMES: [(&str, &[Case]); 14] = [
     ("dark", dark::CASES),
     ("healing", healing::CASES),
     ("engine", engine::CASES),
+    ("policies", policies::CASES),
     ("reboot", reboot::CASES),
+    ("upgrade", upgrade::CASES),
+    ("boot", boot::CASES),
     ("removal", removal::CASES),
 ];
 

@@ -28,14 +28,18 @@ impl Cgroup {
         // The time makes the name this run's own.
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros();
         let name = format!("{PREFIX}{guest}-{time}");
-        let mut cgroup = Self(Vec::new());
-        for parent in parents()? {
-            let directory = parent.join(&name);
-            fs::create_dir(&directory).with_context(|| directory.display().to_string())?;
-            cgroup.0.push(directory.clone());
-            inherit_cpuset(&parent, &directory)?;
-        }
+        let cgroup = Self(parents()?.into_iter().map(|parent| parent.join(&name)).collect());
+        cgroup.restore()?;
         Ok(cgroup)
+    }
+
+    /// Makes what is missing of it: while the guest is off it is empty, and the sweep of another lab takes it.
+    pub fn restore(&self) -> Result<()> {
+        for directory in self.0.iter().filter(|directory| !directory.exists()) {
+            fs::create_dir(directory).with_context(|| directory.display().to_string())?;
+            inherit_cpuset(directory.parent().context("a cgroup without a parent")?, directory)?;
+        }
+        Ok(())
     }
 
     /// The files a process writes `0` to in order to move into this cgroup.

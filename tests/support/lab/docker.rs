@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Lab, Output, poll};
+
+/// The unit of the engine.
+pub const DOCKER: &str = "docker.service";
+
+/// The engine's configuration, which is not there by default.
+const CONFIGURATION: &str = "/etc/docker/daemon.json";
 
 /// The image every container runs.
 pub const IMAGE: &str = "busybox";
@@ -37,22 +43,76 @@ impl Lab {
 
     /// Does something while Docker runs with other settings (daemon.json) than usual.
     pub fn with_docker_settings<T>(&self, json: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.host.put("/etc/docker/daemon.json", json.as_bytes())?;
+        self.host.put(CONFIGURATION, json.as_bytes())?;
         // Some settings go with another data directory, without the image.
         let done = self.restart_docker().and_then(|()| self.import_image()).and_then(|()| work());
-        self.host.sh("rm /etc/docker/daemon.json")?;
+        self.host.sh(&format!("rm {CONFIGURATION}"))?;
         self.restart_docker()?;
         done
     }
 
-    fn restart_docker(&self) -> Result<()> {
-        self.host.sh("systemctl reset-failed docker.service; systemctl restart docker.service")?;
+    /// Restarts the engine as an upgrade of it would. A refusal because of many starts in a row is not its fault.
+    pub fn restart_docker(&self) -> Result<()> {
+        self.host.sh(&format!("systemctl reset-failed {DOCKER}; systemctl restart {DOCKER}"))?;
         self.wait_for_docker()
+    }
+
+    /// Kills the engine and waits until systemd has started another.
+    pub fn kill_docker(&self) -> Result<()> {
+        let old = self.main_pid(DOCKER)?;
+        self.host.sh(&format!("systemctl reset-failed {DOCKER}; kill -KILL {old}"))?;
+        poll::until_true("another dockerd", Duration::from_secs(30), || {
+            Ok(![0, old].contains(&self.main_pid(DOCKER)?))
+        })?;
+        self.wait_for_docker()
+    }
+
+    /// How long the engine's last start took, from its process to its word that it is ready.
+    pub fn docker_start(&self) -> Result<Duration> {
+        let time = |property: &str| -> Result<u64> {
+            self.property(DOCKER, property)?.parse().with_context(|| format!("{property} of {DOCKER}"))
+        };
+        let (begun, ready) =
+            (time("InactiveExitTimestampMonotonic")?, time("ActiveEnterTimestampMonotonic")?);
+        ready.checked_sub(begun).map(Duration::from_micros).context("ready before it began: it is starting")
+    }
+
+    /// Has the engine leave containers alone when it goes, until the answer is dropped.
+    pub fn live_restore(&self) -> Result<LiveRestore<'_>> {
+        let live_restore = LiveRestore(self);
+        live_restore.set(true)?;
+        Ok(live_restore)
     }
 
     pub(super) fn import_image(&self) -> Result<()> {
         self.wait_for_docker()?;
         self.host.sh(IMPORT).map(drop)
+    }
+}
+
+/// The engine's `live-restore` is on as long as this exists.
+#[derive(Debug)]
+pub struct LiveRestore<'a>(&'a Lab);
+
+impl LiveRestore<'_> {
+    /// Without a restart, which would be a disturbance of its own.
+    fn set(&self, on: bool) -> Result<()> {
+        let Self(lab) = self;
+        lab.host.put(CONFIGURATION, format!("{{\"live-restore\": {on}}}\n").as_bytes())?;
+        lab.host.sh(&format!("systemctl reload {DOCKER}"))?;
+        poll::until_true("Docker to read its configuration", Duration::from_secs(30), || {
+            Ok(lab.docker("info --format '{{.LiveRestoreEnabled}}'")? == on.to_string())
+        })
+    }
+}
+
+impl Drop for LiveRestore<'_> {
+    fn drop(&mut self) {
+        // The file says what is the default anyway before it goes: a reload without it changes nothing.
+        if let Err(error) = self.set(false) {
+            eprintln!("live-restore stays on: {error:#}");
+        }
+        let _ = self.0.host.try_sh(&format!("rm -f {CONFIGURATION}"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::{Lab, dirs, poll};
 
@@ -89,6 +89,22 @@ impl Lab {
     pub fn mountinfo(&self, path: &str) -> Result<Option<String>> {
         let table = self.host.sh("cat /proc/1/mountinfo")?;
         Ok(table.lines().find(|line| line.split(' ').nth(4) == Some(path)).map(str::to_owned))
+    }
+
+    /// Whether the daemon has logged this since the boot.
+    pub fn driver_said(&self, words: &str) -> Result<bool> {
+        let log = self.host.sh(&format!("journalctl --boot --quiet --no-pager --unit {SERVICE}"))?;
+        Ok(log.contains(words))
+    }
+
+    /// Fails if systemd had to break a cycle in the order of units at any boot of the host. It says so before there is
+    /// a journal.
+    pub fn ensure_no_ordering_cycle(&self) -> Result<()> {
+        let log = self.host.console_log()?;
+        ensure!(log.contains("Reached target"), "not the log of a boot: {log}");
+        let cycle = log.lines().find(|line| line.to_lowercase().contains("ordering cycle"));
+        ensure!(cycle.is_none(), "systemd found {cycle:?}");
+        Ok(())
     }
 
     /// The Docker host's clock, for [`Lab::journal_since`].

@@ -166,6 +166,12 @@ impl Guest {
         cut
     }
 
+    /// What systemd has said on the console, at all boots.
+    pub fn console_log(&self) -> Result<String> {
+        let log = fs::read(self.console()).context("the console's log")?;
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
     fn init(&self) -> Result<Init> {
         let running = self.running();
         running.as_ref().map(|running| running.init).with_context(|| format!("{} is off", self.identity.name))
@@ -227,6 +233,7 @@ impl Guest {
     }
 
     fn spawn(&self) -> Result<Child> {
+        self.cgroup.restore()?;
         let console = File::options().create(true).append(true).open(self.console())?;
         let mut command = Command::new("sh");
         // A shell of one line moves itself into the guest's cgroups before it becomes nspawn.

@@ -69,6 +69,11 @@ impl SshServer {
         self.sh(&format!("cd {directory} && find . -type f -exec sha256sum {{}} + | sort -k 2"))
     }
 
+    /// Has the server answer nobody, as if it were off: packets are dropped, not refused. Until the answer is dropped.
+    pub fn go_dark(&self) -> Result<Dark<'_>> {
+        self.sh(&format!("iptables -I {}", Dark::RULE)).map(|_| Dark(self))
+    }
+
     /// Gives the server other host keys, as a reinstalled or an impersonated server would have.
     pub fn replace_host_keys(&self) -> Result<()> {
         self.sh("mkdir /etc/ssh/genuine && mv /etc/ssh/ssh_host_* /etc/ssh/genuine/
@@ -80,5 +85,21 @@ impl SshServer {
     pub fn restore_host_keys(&self) -> Result<()> {
         self.sh("mv /etc/ssh/genuine/* /etc/ssh/ && rmdir /etc/ssh/genuine && systemctl restart ssh.service")
             .map(drop)
+    }
+}
+
+/// The server is dark as long as this exists.
+#[derive(Debug)]
+pub struct Dark<'a>(&'a SshServer);
+
+impl Dark<'_> {
+    const RULE: &'static str = "INPUT -p tcp --dport 22 -j DROP";
+}
+
+impl Drop for Dark<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.sh(&format!("iptables -D {}", Self::RULE)) {
+            eprintln!("the server stays dark: {error:#}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::docker::{IMAGE, quote};
 use super::driver::SOON;
@@ -54,6 +54,17 @@ impl Lab {
         self.docker(&format!("volume create --driver sshfs {options} {name}"))?;
         Ok(volume)
     }
+
+    /// Starts a container in the background, with more flags for `docker run`.
+    pub fn container(&self, name: &str, flags: &str, script: &str) -> Result<Container<'_>> {
+        // Before the run: a container that was made but did not start needs removing, too.
+        let started = Container { lab: self, name: name.to_owned() };
+        self.docker(&format!(
+            "run --detach --name {name} --network none {flags} {IMAGE} sh -euc {}",
+            quote(script)
+        ))?;
+        Ok(started)
+    }
 }
 
 impl<'a> Volume<'a> {
@@ -74,14 +85,7 @@ impl<'a> Volume<'a> {
 
     /// Starts a container with the volume at /d in the background, with more flags for `docker run`.
     pub fn start(&self, container: &str, flags: &str, script: &str) -> Result<Container<'a>> {
-        // Before the run: a container that was made but did not start needs removing, too.
-        let started = Container { lab: self.lab, name: container.to_owned() };
-        let volume = &self.name;
-        self.lab.docker(&format!(
-            "run --detach --name {container} --network none -v {volume}:/d {flags} {IMAGE} sh -euc {}",
-            quote(script)
-        ))?;
-        Ok(started)
+        self.lab.container(container, &format!("-v {}:/d {flags}", self.name), script)
     }
 
     /// Starts a container that only keeps the volume in use.
@@ -117,6 +121,41 @@ impl<'a> Volume<'a> {
     /// The same for what only the daemon's sweep finds.
     pub fn wait_until_swept(&self) -> Result<()> {
         self.wait_until_unmounted_within(SWEPT)
+    }
+
+    /// How many references the driver counts.
+    pub fn references(&self) -> Result<usize> {
+        let count = self
+            .lab
+            .docker(&format!("volume inspect --format '{{{{.Status.references}}}}' {}", self.name))?;
+        count.parse().with_context(|| format!("references of {}: {count:?}", self.name))
+    }
+
+    /// How many mount namespaces beside the host's have it mounted, which is how many containers the kernel counts.
+    pub fn containers(&self) -> Result<usize> {
+        let Some(mount) = self.lab.mountinfo(&self.mountpoint())? else { return Ok(0) };
+        let device = mount.split(' ').nth(2).context("a mount without a device")?;
+        // Sandboxed services see a copy of the host's mount, at the host's path. A process may end meanwhile.
+        let namespaces = self.lab.host.sh(&format!(
+            "for process in /proc/[0-9]*; do
+                 awk -v device={device} '
+                     $3 == device && $5 !~ \"^/var/lib/sshfs-docker/\" {{ found = 1 }} END {{ exit !found }}
+                 ' $process/mountinfo 2>/dev/null && readlink $process/ns/mnt || :
+             done | sort -u"
+        ))?;
+        Ok(namespaces.lines().count())
+    }
+
+    /// Waits until the driver's references and the kernel's mounts are those of `containers` containers.
+    pub fn wait_until_used_by(&self, containers: usize) -> Result<()> {
+        if containers == 0 {
+            self.wait_until_unmounted()?;
+        }
+        poll::until_true(&format!("{containers} users of {}", self.name), SOON, || {
+            let counted = (self.references()?, self.containers()?);
+            ensure!(counted == (containers, containers), "references and containers: {counted:?}");
+            Ok(true)
+        })
     }
 
     fn wait_until_unmounted_within(&self, limit: Duration) -> Result<()> {
@@ -169,6 +208,24 @@ impl Container<'_> {
     /// Waits until it runs, for one that comes back by itself.
     pub fn wait_until_running(&self) -> Result<()> {
         poll::until_true("the container to come back", Duration::from_secs(60), || self.is_running())
+    }
+
+    /// How long it has been running.
+    pub fn age(&self) -> Result<Duration> {
+        let started = self.docker("inspect --format '{{.State.StartedAt}}'")?;
+        let age = self.lab.host.sh(&format!("echo $(($(date +%s) - $(date --date {started} +%s)))"))?;
+        Ok(Duration::from_secs(age.parse().with_context(|| format!("age: {age:?}"))?))
+    }
+
+    /// Starts it again.
+    pub fn start(&self) -> Result<()> {
+        self.docker("start").map(drop)
+    }
+
+    /// Kills what runs in it, as the kernel does when memory is short.
+    pub fn crash(&self) -> Result<()> {
+        let pid = self.docker("inspect --format '{{.State.Pid}}'")?;
+        self.lab.host.sh(&format!("kill -KILL {pid}")).map(drop)
     }
 
     /// Its name.

@@ -7,17 +7,25 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Container, Lab, Volume, poll};
 
-/// Copies random files to the volume and logs the checksum of each original. The first error ends it.
+/// Writes, syncs, renames and compares random files, and writes into one that stays open all the while. Logs the
+/// checksum of what each should have; not to Docker, which may die with a line in its hands. The first system call that
+/// fails ends it.
 const SCRIPT: &str = "
+exec 3> /d/stream
 i=0
 until [ -e /stop ]; do
     i=$((i + 1))
     head -c 65536 /dev/urandom > /original
-    cp /original /d/$i
+    dd if=/original of=/d/new bs=64k conv=fsync status=none
+    mv /d/new /d/$i
     cmp /original /d/$i
-    echo $(sha256sum < /original | cut -c -64) ./$i
+    echo $i >&3
+    echo $i >> /stream
+    echo $(sha256sum < /original | cut -c -64) ./$i >> /log/sums
     sleep 0.02
 done
+exec 3>&-
+echo $(sha256sum < /stream | cut -c -64) ./stream >> /log/sums
 ";
 
 /// A writing container.
@@ -25,14 +33,18 @@ done
 pub struct Writer<'a> {
     lab: &'a Lab,
     directory: String,
+    log: String,
     container: Container<'a>,
 }
 
 impl<'a> Writer<'a> {
     /// Starts to write into `volume`, and returns once the first files are there.
     pub fn start(lab: &'a Lab, volume: &Volume<'a>) -> Result<Self> {
-        let container = volume.start(&format!("{}-writer", volume.name), "", SCRIPT)?;
-        let writer = Self { lab, directory: volume.directory.clone(), container };
+        let log = format!("/var/tmp/{}-writer", volume.name);
+        lab.host.sh(&format!("mkdir -p {log}; echo -n > {log}/sums"))?;
+        let container =
+            volume.start(&format!("{}-writer", volume.name), &format!("-v {log}:/log"), SCRIPT)?;
+        let writer = Self { lab, directory: volume.directory.clone(), log, container };
         writer.wait_for_more()?;
         Ok(writer)
     }
@@ -41,7 +53,7 @@ impl<'a> Writer<'a> {
     pub fn wait_for_more(&self) -> Result<()> {
         let before = self.log()?.len();
         poll::until_true("the container to write on", Duration::from_secs(20), || {
-            ensure!(self.container.is_running()?, "it stopped: {}", self.container.docker("logs")?);
+            ensure!(self.container.is_running()?, "it stopped: {}", self.complaints()?);
             Ok(self.log()?.len() >= before + 3)
         })
     }
@@ -62,7 +74,7 @@ impl<'a> Writer<'a> {
     }
 
     fn log(&self) -> Result<BTreeMap<String, String>> {
-        parse(&self.container.docker("logs")?)
+        parse(&self.lab.host.sh(&format!("cat {}/sums", self.log))?)
     }
 }
 
