@@ -75,7 +75,7 @@ tools-deb: tools-rust
 	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot
 tools-test: tools-rust
 	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client sshd:openssh-server openssl:openssl \
-		systemd-socket-activate:systemd unshare:util-linux ip:iproute2
+		unshare:util-linux ip:iproute2
 tools-lab: tools-test
 	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap
 

@@ -7,6 +7,8 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod cgroup;
+#[path = "../client.rs"]
+pub mod client;
 pub mod command;
 pub mod dirs;
 pub mod docker;
@@ -27,6 +29,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use nix::mount::{MsFlags, mount};
 
+pub use client::Client;
 pub use command::Output;
 pub use release::Release;
 pub use volume::{Container, Volume};
