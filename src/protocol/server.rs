@@ -37,6 +37,10 @@ const MOST_CONNECTIONS: usize = 1024;
 /// How long calls in flight may take at shutdown; a mount takes less.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(110);
 
+/// How long a connection that was accepted just before the shutdown may take to send its first request. hyper would close
+/// it unread, and dockerd repeats a call whose connection broke without its body.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Proof that a call is running: held by its task, awaited by the shutdown.
 type Running = mpsc::Sender<()>;
 
@@ -88,6 +92,7 @@ pub async fn serve<D: VolumeDriver>(listener: UnixListener, driver: Arc<D>, stop
     }
     drop(running);
     let finished = async {
+        sleep(FIRST_REQUEST_PATIENCE).await;
         connections.shutdown().await;
         // Calls whose caller is gone have no connection any more.
         _ = all_done.recv().await;
