@@ -1,7 +1,7 @@
 //! The daemon under socket activation: this program holds the listening socket, as systemd does on a host, and passes
 //! it to one daemon after another. Whoever connects in between waits for the next one.
 
-use crate::client::Client;
+use crate::{client::Client, sshd::wait_for};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -11,6 +11,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
 /// A daemon with directories of its own below `root`.
@@ -38,8 +39,29 @@ impl Daemon {
 
     /// Starts another process on the same socket and directories, and waits until it answers.
     pub fn start_again(&mut self) {
-        self.process = Some(self.spawn());
-        self.client().call("/Plugin.Activate", "").ok();
+        self.try_start_again().unwrap_or_else(|status| panic!("the daemon ended at once: {status}"));
+    }
+
+    /// The same for one that may refuse to start.
+    pub fn try_start_again(&mut self) -> Result<(), ExitStatus> {
+        let mut process = self.spawn();
+        // The socket accepts whether or not somebody serves it.
+        let client = self.client();
+        let activation = thread::spawn(move || client.call("/Plugin.Activate", ""));
+        let mut ended = None;
+        wait_for(
+            || {
+                ended = process.try_wait().expect("a child can be waited for");
+                ended.is_some() || activation.is_finished()
+            },
+            "the daemon answers",
+        );
+        if let Some(status) = ended {
+            return Err(status);
+        }
+        self.process = Some(process);
+        activation.join().expect("a call").ok();
+        Ok(())
     }
 
     fn spawn(&self) -> Child {

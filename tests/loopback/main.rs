@@ -11,6 +11,8 @@
 mod client;
 #[path = "../support/isolation.rs"]
 mod isolation;
+#[path = "../support/load.rs"]
+mod load;
 
 mod daemon;
 mod host;
@@ -18,6 +20,7 @@ mod sshd;
 mod world;
 
 mod errors;
+mod killed;
 mod mounts;
 mod protocol;
 mod references;
@@ -68,6 +71,7 @@ fn run() -> ExitCode {
         ("errors", errors::cases()),
         ("restarts", restarts::cases()),
         ("secrets", secrets::cases()),
+        ("killed", killed::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {
         cases.into_iter().map(move |(name, case)| {
