@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Mutex,
@@ -41,7 +41,12 @@ impl ChildLauncher {
         directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
         // In a unit, StateDirectory= does this.
         directories::ensure(home, 0o700).map_err(start_error(home))?;
-        chown(home, Some(user.uid), Some(user.gid)).map_err(io::Error::from).map_err(start_error(home))?;
+        // Not where nothing needs to change: a read-only disk must not keep the daemon from serving what is defined.
+        if home.metadata().map_err(start_error(home))?.uid() != user.uid.as_raw() {
+            chown(home, Some(user.uid), Some(user.gid))
+                .map_err(io::Error::from)
+                .map_err(start_error(home))?;
+        }
         Ok(Self { user, credentials, children: Mutex::default() })
     }
 
