@@ -13,6 +13,8 @@ mod containers;
 mod data;
 mod engine;
 mod errors;
+mod killed;
+mod load;
 mod package;
 mod readme;
 mod reboot;
@@ -46,7 +48,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 10] = [
+const THEMES: [(&str, &[Case]); 12] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -54,6 +56,8 @@ const THEMES: [(&str, &[Case]); 10] = [
     ("sandbox", sandbox::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
+    ("killed", killed::CASES),
+    ("load", load::CASES),
     ("engine", engine::CASES),
     ("reboot", reboot::CASES),
     ("removal", removal::CASES),

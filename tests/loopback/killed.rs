@@ -3,19 +3,12 @@
 use crate::{
     cases,
     client::{Client, read_reply, request},
-    load::{Plan, Random, Tally, Worker, audit},
+    model::{Plan, Random, Shares, Tally, Worker, audit, disturb, report},
     sshd::wait_for,
     world::World,
 };
 use nix::sys::signal::Signal;
-use std::{
-    collections::BTreeMap,
-    io::Write,
-    os::unix::net::UnixStream,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::Write, os::unix::net::UnixStream};
 
 cases![kills_under_load_lose_nothing_that_was_acknowledged, sigterm_answers_all_calls_in_flight,];
 
@@ -28,23 +21,9 @@ fn kills_under_load_lose_nothing_that_was_acknowledged() {
     let plan = plan(&world);
     let mut workers: Vec<_> = (0..6).map(|i| Worker::new(&format!("id{i}"), &own(i), &plan, seed)).collect();
     for cycle in 0..CYCLES {
-        let answers_before_the_kill = random.below(400);
         let client = world.client();
-        let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
-        thread::scope(|scope| {
-            for worker in &mut workers {
-                scope.spawn(|| {
-                    worker.run(&plan, &client, |_| {
-                        answers.fetch_add(1, Ordering::Relaxed);
-                        !stop.load(Ordering::Relaxed)
-                    });
-                });
-            }
-            wait_for(|| answers.load(Ordering::Relaxed) >= answers_before_the_kill, "the load runs");
-            // Any moment between two answers is as good as another.
-            thread::sleep(Duration::from_micros(random.below(30_000)));
+        disturb(&mut workers, &plan, &client, &mut random, 400, || {
             world.daemon.end(Signal::SIGKILL);
-            stop.store(true, Ordering::Relaxed);
             world.daemon.start_again();
         });
         let snapshot = audit(&world.site(), "", &client, &mut workers, &plan)
@@ -56,9 +35,9 @@ fn kills_under_load_lose_nothing_that_was_acknowledged() {
     finish(&world, &plan, &mut workers);
     let Tally { acknowledged, mounts, in_doubt, wrong, .. } = Tally::total(&workers);
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
-    println!(
-        "fault-count: case=loopback_kills kill_cycles={CYCLES} acknowledged_calls={acknowledged} mounts={mounts} in_doubt={in_doubt} lost=0 seed={seed}"
-    );
+    report(&format!(
+        "case=loopback_kills kill_cycles={CYCLES} acknowledged_calls={acknowledged} mounts={mounts} in_doubt={in_doubt} lost=0 seed={seed}"
+    ));
 }
 
 /// Definitions come and go by the hundred, mounts now and then.
@@ -67,8 +46,8 @@ fn plan(world: &World) -> Plan {
     for name in &shared {
         world.create(name);
     }
-    let watched = (0..6).flat_map(own).collect();
-    Plan { options: world.options(), shared, watched, shared_mounts: 30, own_mounts: 5, definitions: 450 }
+    let shares = Shares { definitions: 450, own_mounts: 5, shared_mounts: 30 };
+    Plan { options: world.options(), shared, watched: (0..6).flat_map(own).collect(), shares }
 }
 
 /// The volumes of one worker.

@@ -11,8 +11,8 @@
 mod client;
 #[path = "../support/isolation.rs"]
 mod isolation;
-#[path = "../support/load.rs"]
-mod load;
+#[path = "../support/model.rs"]
+mod model;
 
 mod daemon;
 mod host;

@@ -3,7 +3,7 @@
 use crate::{
     client::{Client, Reply},
     daemon::Daemon,
-    load::{Site, Snapshot},
+    model::{Site, Snapshot},
     sshd::{Sshd, Tarpit, make_key, wait_for},
 };
 use std::{

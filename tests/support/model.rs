@@ -10,9 +10,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// Longer than the daemon's sweep takes to come round; the end of a broken test, and no promise.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Numbers that look random and come again with the same seed (SplitMix64).
 #[derive(Clone, Debug)]
@@ -64,16 +68,22 @@ enum Change {
 }
 
 impl State {
-    /// What becomes of it if the call succeeds; None where it cannot.
-    fn after(self, change: Change) -> Option<Self> {
+    /// What becomes of it if the call succeeds; nothing where it cannot.
+    fn after(self, change: Change) -> Vec<Self> {
         let Self { defined, held } = self;
         match change {
-            Change::Create => Some(Self { defined: true, held }),
+            Change::Create => vec![Self { defined: true, held }],
             // The kernel decides whether a volume is in use: its references go with it.
-            Change::Remove => defined.then_some(Self { defined: false, held: 0 }),
-            Change::Mount => defined.then_some(Self { defined, held: held + 1 }),
-            Change::Unmount => Some(Self { defined, held: held.saturating_sub(1) }),
+            Change::Remove if defined => vec![Self { defined: false, held: 0 }],
+            Change::Mount if defined => vec![Self { defined, held: held + 1 }],
+            Change::Remove | Change::Mount => vec![],
+            Change::Unmount => Self { defined, held: held.saturating_sub(1) }.or_forgotten(held > 1),
         }
+    }
+
+    /// An id that was released and still counts is forgotten by some later sweep, as no container holds the volume.
+    fn or_forgotten(self, doubtful: bool) -> Vec<Self> {
+        if doubtful { vec![self, Self { held: 0, ..self }] } else { vec![self] }
     }
 }
 
@@ -86,12 +96,25 @@ pub struct Plan {
     pub shared: Vec<String>,
     /// What Get and Path ask for; beside these each worker asks for its own.
     pub watched: Vec<String>,
-    /// Of a thousand calls, how many are Mount or Unmount of a shared volume.
-    pub shared_mounts: u64,
-    /// Of a thousand calls, how many are Mount or Unmount of a volume of the worker's own.
-    pub own_mounts: u64,
-    /// Of a thousand calls, how many are Create or Remove.
+    pub shares: Shares,
+}
+
+/// Of a thousand calls, how many are of which kind. The others are Get, List and Path.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    /// Create or Remove.
     pub definitions: u64,
+    /// Mount or Unmount of a volume of the worker's own.
+    pub own_mounts: u64,
+    /// Mount or Unmount of a shared volume.
+    pub shared_mounts: u64,
+}
+
+impl Plan {
+    /// The options as a [`Client`] takes them.
+    pub fn options(&self) -> Vec<(&str, &str)> {
+        self.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
+    }
 }
 
 /// One thread's part of the load.
@@ -117,6 +140,12 @@ pub struct Tally {
     pub longest: Duration,
     /// Answers that the model does not explain.
     pub wrong: Vec<String>,
+}
+
+/// Prints what a case counted, as `name=value` pairs, on a line that can be collected later.
+pub fn report(counts: &str) {
+    // The test program may have begun a line.
+    println!("\nfault-count: {counts}");
 }
 
 impl Tally {
@@ -154,7 +183,8 @@ impl Worker {
     }
 
     fn call(&mut self, plan: &Plan, client: &Client) {
-        let kinds = [plan.definitions, plan.own_mounts, plan.shared_mounts];
+        let Shares { definitions, own_mounts, shared_mounts } = plan.shares;
+        let kinds = [definitions, own_mounts, shared_mounts];
         let mut dice = self.random.below(1000);
         let kind = kinds.iter().position(|share| {
             let hit = dice < *share;
@@ -165,7 +195,7 @@ impl Worker {
         let (Some(kind), Some(name)) = (kind, self.random.pick(names).cloned()) else {
             return self.look(plan, client);
         };
-        let believed = self.beliefs[&name].first().copied();
+        let believed = self.beliefs[&name].last().copied();
         let held = believed.map_or(0, |state| state.held);
         let change = match kind {
             // Held volumes are removed now and then, too.
@@ -179,23 +209,21 @@ impl Worker {
     }
 
     fn change(&mut self, change: Change, name: &str, plan: &Plan, client: &Client) {
-        let options: Vec<_> =
-            plan.options.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let reply = match change {
-            Change::Create => client.create(name, &options),
+            Change::Create => client.create(name, &plan.options()),
             Change::Remove => client.remove(name),
             Change::Mount => client.mount(name, &self.id),
             Change::Unmount => client.unmount(name, &self.id),
         };
         self.tally.longest = self.tally.longest.max(reply.took);
         let before = self.beliefs.get(name).cloned().unwrap_or_default();
-        let changed = before.iter().filter_map(|state| state.after(change));
+        let changed = before.iter().flat_map(|state| state.after(change));
         self.tally.mounts += u64::from(matches!(change, Change::Mount) && reply.status == Some(200));
         let after: BTreeSet<State> = match Verdict::of(&reply) {
             Verdict::Done => changed.collect(),
             // Only a volume that is not there refuses.
             Verdict::Refused(text) if text.contains("not found") => {
-                before.iter().filter(|state| state.after(change).is_none()).copied().collect()
+                before.iter().filter(|state| state.after(change).is_empty()).copied().collect()
             }
             Verdict::Refused(text) => {
                 self.tally.wrong.push(format!("{change:?} {name} by {}: {text}", self.id));
@@ -245,9 +273,9 @@ impl Worker {
         *counter += 1;
     }
 
-    /// How often this worker holds `name` as far as it knows.
+    /// How often this worker may hold `name` at most.
     fn held(&self, name: &str) -> u32 {
-        self.beliefs.get(name).and_then(BTreeSet::first).map_or(0, |state| state.held)
+        self.beliefs.get(name).into_iter().flatten().map(|state| state.held).max().unwrap_or(0)
     }
 
     /// Lets go of all that it holds, and removes its own volumes.
@@ -262,6 +290,49 @@ impl Worker {
             }
         }
     }
+}
+
+/// Lets the workers make calls, does something to the daemon at a random moment of that, and lets the calls end.
+/// `answers` is the number at which that moment comes at the latest.
+pub fn disturb<T>(
+    workers: &mut [Worker],
+    plan: &Plan,
+    client: &Client,
+    random: &mut Random,
+    answers: u64,
+    disturbance: impl FnOnce() -> T,
+) -> T {
+    let (enough, stop, count) = (random.below(answers), AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for worker in workers {
+            scope.spawn(|| {
+                worker.run(plan, client, |_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    !stop.load(Ordering::Relaxed)
+                });
+            });
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while count.load(Ordering::Relaxed) < enough && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Any moment between two answers is as good as another.
+        thread::sleep(Duration::from_micros(random.below(30_000)));
+        let result = disturbance();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Does `count` pieces of work in some threads and returns what came of them.
+pub fn share_work<T: Send>(threads: usize, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let indices = || std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < count));
+    let do_some = || indices().map(&work).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(do_some)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("work")).collect()
+    })
 }
 
 /// The three things a call can come to.
@@ -296,9 +367,17 @@ pub struct Site {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub definitions: BTreeSet<String>,
-    pub references: BTreeMap<String, BTreeMap<String, u32>>,
+    pub references: BTreeMap<String, BTreeMap<String, Held>>,
     /// How often each volume is mounted.
     pub mounts: BTreeMap<String, usize>,
+}
+
+/// How often an id holds a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    pub count: u32,
+    /// It was released and still counts.
+    pub doubtful: bool,
 }
 
 impl Site {
@@ -333,18 +412,15 @@ impl Site {
     }
 }
 
-/// Counts by id in a file of references.
-fn held(file: &Path) -> Option<BTreeMap<String, u32>> {
+/// Ids in a file of references.
+fn held(file: &Path) -> Option<BTreeMap<String, Held>> {
     let json: Value = serde_json::from_str(&fs::read_to_string(file).ok()?).expect("references are JSON");
-    let held = json["held"].as_object().expect("ids").clone();
-    Some(
-        held.into_iter()
-            .map(|(id, held)| {
-                let count = held["count"].as_u64().and_then(|count| u32::try_from(count).ok());
-                (id, count.expect("a count"))
-            })
-            .collect(),
-    )
+    let ids = json["held"].as_object().expect("ids");
+    let held = |held: &Value| {
+        let count = held["count"].as_u64().and_then(|count| u32::try_from(count).ok()).expect("a count");
+        Held { count, doubtful: held["doubtful"] == true }
+    };
+    Some(ids.iter().map(|(id, value)| (id.clone(), held(value))).collect())
 }
 
 /// Waits until what there is agrees with what the workers believe, and lets them believe that from now on. The error
@@ -357,7 +433,7 @@ pub fn audit(
     plan: &Plan,
 ) -> Result<Snapshot, String> {
     // What a killed daemon left half made is cleared away by the next one's first sweep.
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let snapshot = site.snapshot(prefix);
         let wrong = disagreements(&snapshot, client, workers, plan);
@@ -379,7 +455,7 @@ fn disagreements(snapshot: &Snapshot, client: &Client, workers: &[Worker], plan:
     let mut wrong = Vec::new();
     for worker in workers {
         for (name, believed) in &worker.beliefs {
-            let state = worker.actual(name, snapshot);
+            let (state, _) = worker.actual(name, snapshot);
             if !believed.contains(&state) {
                 wrong.push(format!("{name} for {}: {state:?}, and not one of {believed:?}", worker.id));
             }
@@ -398,7 +474,7 @@ fn disagreements(snapshot: &Snapshot, client: &Client, workers: &[Worker], plan:
         let references = snapshot.references.get(name).cloned().unwrap_or_default();
         let foreign = references.keys().filter(|id| !workers.iter().any(|worker| worker.id == **id));
         wrong.extend(foreign.map(|id| format!("{name} is held by {id}, which is nobody")));
-        let sum: u32 = references.values().sum();
+        let sum: u32 = references.values().map(|held| held.count).sum();
         if let Some(volume) = told.get(name.as_str()) {
             if volume["Status"]["references"] != sum {
                 wrong.push(format!("{name}: {} is not the sum of {references:?}", volume["Status"]));
@@ -420,18 +496,17 @@ fn disagreements(snapshot: &Snapshot, client: &Client, workers: &[Worker], plan:
 }
 
 impl Worker {
-    fn actual(&self, name: &str, snapshot: &Snapshot) -> State {
-        State {
-            defined: snapshot.definitions.contains(name),
-            held: snapshot.references.get(name).and_then(|held| held.get(&self.id)).copied().unwrap_or(0),
-        }
+    fn actual(&self, name: &str, snapshot: &Snapshot) -> (State, Held) {
+        let held =
+            snapshot.references.get(name).and_then(|ids| ids.get(&self.id)).copied().unwrap_or_default();
+        (State { defined: snapshot.definitions.contains(name), held: held.count }, held)
     }
 
     fn learn(&mut self, snapshot: &Snapshot) {
-        let known: Vec<_> =
-            self.beliefs.keys().map(|name| (name.clone(), self.actual(name, snapshot))).collect();
-        for (name, state) in known {
-            self.beliefs.insert(name, BTreeSet::from([state]));
+        let names: Vec<_> = self.beliefs.keys().cloned().collect();
+        for name in names {
+            let (state, held) = self.actual(&name, snapshot);
+            self.beliefs.insert(name, state.or_forgotten(held.doubtful).into_iter().collect());
         }
     }
 }

@@ -141,6 +141,11 @@ impl Guest {
         Ok(PathBuf::from(format!("/proc/{}/root{inside}", self.init()?.0)))
     }
 
+    /// What its PID 1 sees mounted.
+    pub fn mountinfo(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/mountinfo", self.init()?.0)))
+    }
+
     /// Shuts down in good order.
     pub fn shut_down(&self) -> Result<()> {
         let Some(mut running) = self.running().take() else { return Ok(()) };

@@ -14,6 +14,8 @@ pub mod dirs;
 pub mod docker;
 pub mod driver;
 pub mod guest;
+#[path = "../model.rs"]
+pub mod model;
 pub mod network;
 pub mod poll;
 pub mod release;
