@@ -19,6 +19,7 @@ mod host;
 mod sshd;
 mod world;
 
+mod disk;
 mod errors;
 mod killed;
 mod mounts;
@@ -72,6 +73,7 @@ fn run() -> ExitCode {
         ("restarts", restarts::cases()),
         ("secrets", secrets::cases()),
         ("killed", killed::cases()),
+        ("disk", disk::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {
         cases.into_iter().map(move |(name, case)| {
