@@ -21,7 +21,9 @@ mod world;
 
 mod disk;
 mod errors;
+mod hung;
 mod killed;
+mod load;
 mod mounts;
 mod protocol;
 mod references;
@@ -74,6 +76,8 @@ fn run() -> ExitCode {
         ("secrets", secrets::cases()),
         ("killed", killed::cases()),
         ("disk", disk::cases()),
+        ("hung", hung::cases()),
+        ("load", load::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {
         cases.into_iter().map(move |(name, case)| {
