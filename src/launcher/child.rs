@@ -39,6 +39,10 @@ impl ChildLauncher {
         let user =
             User::from_name(user).ok().flatten().ok_or_else(|| LaunchError::NoUser(user.to_owned()))?;
         directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
+        // Those of a killed daemon, whose mounts ended with it.
+        for left in fs::read_dir(&credentials).into_iter().flatten().flatten() {
+            remove_credentials(&left.path());
+        }
         // In a unit, StateDirectory= does this.
         directories::ensure(home, 0o700).map_err(start_error(home))?;
         // Not where nothing needs to change: a read-only disk must not keep the daemon from serving what is defined.
