@@ -66,18 +66,19 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    // The long ones first: two of them at the end would have nothing beside them.
     let themes = [
+        ("load", load::cases()),
+        ("hung", hung::cases()),
+        ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("volumes", volumes::cases()),
+        ("disk", disk::cases()),
         ("mounts", mounts::cases()),
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("restarts", restarts::cases()),
         ("secrets", secrets::cases()),
-        ("killed", killed::cases()),
-        ("disk", disk::cases()),
-        ("hung", hung::cases()),
-        ("load", load::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {
         cases.into_iter().map(move |(name, case)| {
