@@ -1,7 +1,6 @@
 //! Two hundred callers at once, for as long as one likes: in the end files, kernel, units and daemon agree.
 
 use std::env;
-use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -30,6 +29,14 @@ const SECONDS: &str = "SSHFS_DOCKER_SOAK_SECONDS";
 
 /// How often the soak tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
+
+/// What there is of mounts beside the mounts themselves.
+const PROCESSES_AND_UNITS: &str = r#"
+count() { pgrep -c "$@" || :; }
+program='^/usr/bin/sshfs-docker'
+echo "$(count -x sshfs) sshfs, $(count -f "$program run-sshfs") supervisors, $(count -f "$program probe") probes"
+systemctl list-units --all --plain --no-legend 'sshfs-docker-mount-*' | cut -d ' ' -f 1 | sort
+"#;
 
 /// Workers on the Docker host's driver, which they call without Docker.
 #[derive(Debug)]
@@ -85,20 +92,16 @@ impl<'a> Load<'a> {
         let Self { site, client, workers, plan, seed, .. } = self;
         let snapshot = audit(site, PREFIX, client, workers, plan)
             .map_err(|wrong| Error::msg(format!("seed {seed}: {wrong}")))?;
-        let mut expected: Vec<_> =
-            snapshot.mounts.keys().map(String::as_str).chain(others.iter().copied()).collect();
-        expected.sort_unstable();
-        let expected = expected.iter().fold(format!("{}\n", expected.len()), |mut lines, name| {
-            let _ = writeln!(lines, "sshfs-docker-mount-{name}.service");
-            lines
-        });
         // A unit goes a moment after its mount.
         poll::until_true("one unit and one sshfs for each mount", Duration::from_secs(20), || {
-            let found = self.lab.host.sh(
-                "pgrep -c -x sshfs || :
-                 systemctl list-units --all --plain --no-legend 'sshfs-docker-mount-*' | cut -d ' ' -f 1 | sort",
-            )?;
-            ensure!(found.trim() == expected.trim(), "expected {expected}, found {found}");
+            let mounts = site.snapshot(PREFIX).mounts;
+            let mut names: Vec<_> = mounts.keys().map(String::as_str).chain(others.iter().copied()).collect();
+            names.sort_unstable();
+            let units = names.iter().map(|name| format!("\nsshfs-docker-mount-{name}.service"));
+            let expected =
+                format!("{0} sshfs, {0} supervisors, 0 probes{1}", names.len(), units.collect::<String>());
+            let found = self.lab.host.sh(PROCESSES_AND_UNITS)?;
+            ensure!(found == expected, "expected {expected}, found {found}");
             Ok(true)
         })?;
         Ok(snapshot)
