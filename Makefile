@@ -64,6 +64,10 @@ test-loopback: tools-test ## The real daemon against a real sshd on loopback (ro
 test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
 	@tests/tier lab $(CARGO) test --locked --test lab
 
+.PHONY: soak
+soak: tools-lab deb ## Two hundred callers for ten minutes on each release, then an audit
+	@SSHFS_DOCKER_SOAK_SECONDS=600 $(CARGO) test --locked --test lab -- two_hundred_connections_on_fifty_volumes
+
 .PHONY: demo
 demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
 	@$(CARGO) test --locked --quiet --test demo
@@ -76,7 +80,7 @@ tools-deb: tools-rust
 	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot
 tools-test: tools-rust
 	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client sshd:openssh-server openssl:openssl \
-		systemd-socket-activate:systemd unshare:util-linux ip:iproute2
+		unshare:util-linux ip:iproute2
 tools-lab: tools-test
 	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap
 

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::{heal::graft::Graft, launcher, paths::Paths, volume::VolumeName};
+use crate::{heal::graft::Graft, launcher, mount::mountinfo::Device, paths::Paths, volume::VolumeName};
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -52,6 +52,8 @@ pub enum Command {
     /// Ask whether a mount answers; the exit code is the error number
     #[command(hide = true)]
     Probe {
+        /// The device number of its file system.
+        device: Device,
         /// Where it is mounted.
         mountpoint: PathBuf,
     },

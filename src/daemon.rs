@@ -21,7 +21,10 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use libsystemd::daemon::{self as systemd, NotifyState};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use std::{
     fs::File,
     io,
@@ -29,7 +32,8 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -38,6 +42,9 @@ use tokio::{
 
 /// How often unused mounts are looked for.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// How long the lock of a daemon that has just ended may outlive it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until SIGTERM.
 #[must_use]
@@ -79,14 +86,25 @@ fn try_run(options: &Serve) -> Result<()> {
     result
 }
 
-/// Keeps a second daemon away from the same state.
+/// Keeps a second daemon away from the same state. A killed daemon may have left a child between fork and exec, which
+/// holds a copy of the lock for a moment.
 fn lock(paths: &Paths) -> Result<Flock<File>> {
     directories::ensure(&paths.runtime, 0o711)?;
-    let file =
+    let mut file =
         File::create(paths.lock()).with_context(|| format!("cannot open {}", paths.lock().display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, e)| e)
-        .with_context(|| format!("another sshfs-docker is running: {} is locked", paths.lock().display()))
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((same, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = same,
+            Err((_, e)) => {
+                return Err(e).with_context(|| {
+                    format!("another sshfs-docker is running: {} is locked", paths.lock().display())
+                });
+            }
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<String>) -> Result<Driver> {

@@ -22,6 +22,6 @@ fn main() -> ExitCode {
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
-        Command::Probe { mountpoint } => probe::answer(&mountpoint),
+        Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

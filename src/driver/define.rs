@@ -96,6 +96,12 @@ impl Volumes {
         self.unmount(&volume, Reason::Asked)
             .await
             .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
+        // Before the definition: references that outlive it would be those of a later volume of the same name.
+        {
+            let mut references = volume.references();
+            *references = References::default();
+            self.note_or_warn(&volume, &references);
+        }
         let removed = name.clone();
         self.on_disk(move |store| store.remove(&removed)).await.map_err(|source| DriverError::Store {
             name: name.clone(),
@@ -103,7 +109,6 @@ impl Volumes {
             source,
         })?;
         self.by_name().remove(&name);
-        self.note_or_warn(&volume, &References::default());
         if let Err(e) = self.mounter.remove_mountpoint(&name) {
             tracing::warn!(volume = %name, "volume {name}: cannot remove its empty mountpoint, ignoring: {e}");
         }

@@ -11,7 +11,7 @@ use std::{
     collections::HashMap,
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::Stdio,
     sync::Mutex,
@@ -39,9 +39,18 @@ impl ChildLauncher {
         let user =
             User::from_name(user).ok().flatten().ok_or_else(|| LaunchError::NoUser(user.to_owned()))?;
         directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
+        // Those of a killed daemon, whose mounts ended with it.
+        for left in fs::read_dir(&credentials).into_iter().flatten().flatten() {
+            remove_credentials(&left.path());
+        }
         // In a unit, StateDirectory= does this.
         directories::ensure(home, 0o700).map_err(start_error(home))?;
-        chown(home, Some(user.uid), Some(user.gid)).map_err(io::Error::from).map_err(start_error(home))?;
+        // Not where nothing needs to change: a read-only disk must not keep the daemon from serving what is defined.
+        if home.metadata().map_err(start_error(home))?.uid() != user.uid.as_raw() {
+            chown(home, Some(user.uid), Some(user.gid))
+                .map_err(io::Error::from)
+                .map_err(start_error(home))?;
+        }
         Ok(Self { user, credentials, children: Mutex::default() })
     }
 

@@ -80,7 +80,11 @@ impl Mounter {
         let (directories, view) = (paths.mountpoint_directories(), paths.mountpoints());
         match mountinfo::at(&view)? {
             None => fuse::make_view(&directories, &view)?,
-            Some(_) => fuse::protect_view(&view)?,
+            Some(_) => match fuse::protect_view(&view) {
+                // It is hidden: something has been mounted over a directory above, a new disk for example.
+                Err(Errno::EINVAL) => fuse::make_view(&directories, &view)?,
+                protected => protected?,
+            },
         }
         let prober = Arc::new(Prober::new(program.clone()));
         Ok(Self { paths, config, launcher, prober, program })

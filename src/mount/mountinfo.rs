@@ -1,10 +1,12 @@
 //! /proc/PID/mountinfo: what the kernel says is mounted (proc_pid_mountinfo(5)).
 
+use nix::sys::stat::{major, minor};
 use std::{
     ffi::OsString,
     fmt, fs, io,
     os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 /// One line.
@@ -39,6 +41,27 @@ pub struct Device {
     pub major: u32,
     /// Which FUSE connection.
     pub minor: u32,
+}
+
+impl Device {
+    /// From the number that stat(2) gives.
+    #[must_use]
+    pub fn of(st_dev: u64) -> Self {
+        let part = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { major: part(major(st_dev)), minor: part(minor(st_dev)) }
+    }
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    /// `0:55`, as it is displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers =
+            text.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+        let (major, minor) = numbers.ok_or_else(|| format!("{text:?} is not of the form MAJOR:MINOR"))?;
+        Ok(Self { major, minor })
+    }
 }
 
 impl fmt::Display for Device {
@@ -143,6 +166,16 @@ mod tests {
         assert_eq!(mounts[1].source, "alice@h:/a b");
         assert_eq!(mounts[2].mountpoint, Path::new("/with blank\\"));
         assert_eq!((mounts[2].shared, mounts[2].master), (Some(4), Some(3)));
+    }
+
+    #[test]
+    fn a_device_reads_back_and_is_that_of_stat() {
+        let device = Device { major: 0, minor: 55 };
+        assert_eq!(device.to_string().parse(), Ok(device));
+        assert!("0".parse::<Device>().is_err());
+        let proc = at(Path::new("/proc")).unwrap().unwrap();
+        let number = std::os::unix::fs::MetadataExt::dev(&fs::metadata("/proc").unwrap());
+        assert_eq!(Device::of(number), proc.device);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::mountinfo::{Device, Mount};
 use nix::{errno::Errno, sys::statvfs::statvfs};
 use std::{
     collections::HashSet,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,7 +46,7 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// A prober that starts `program probe PATH`.
+    /// A prober that starts `program probe DEVICE PATH`.
     #[must_use]
     pub fn new(program: PathBuf) -> Self {
         Self { program, hanging: Mutex::default() }
@@ -57,7 +58,7 @@ impl Prober {
             return Answer::TimedOut;
         }
         let mut command = Command::new(&self.program);
-        command.arg("probe").arg(&mount.mountpoint).env_clear();
+        command.arg("probe").arg(mount.device.to_string()).arg(&mount.mountpoint).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -94,8 +95,11 @@ impl Prober {
 /// statvfs(3) comes first because nobody caches it: the kernel passes it to sshfs, and sshfs to the server if that has
 /// the extension statvfs@openssh.com. Attributes alone may come from the kernel (attr_timeout) or from sshfs
 /// (dcache_timeout), long after the server is gone. A server that answers statvfs with an error has answered.
+///
+/// What answers must be the file system on `device`: something that was mounted later over a directory above hides the
+/// mount, and the answer comes from there.
 #[must_use]
-pub fn answer(mountpoint: &Path) -> ExitCode {
+pub fn answer(device: Device, mountpoint: &Path) -> ExitCode {
     if let Err(
         errno @ (Errno::ENOTCONN | Errno::ECONNABORTED | Errno::ENODEV | Errno::EIO | Errno::ETIMEDOUT),
     ) = statvfs(mountpoint)
@@ -103,6 +107,7 @@ pub fn answer(mountpoint: &Path) -> ExitCode {
         return code(errno);
     }
     match std::fs::metadata(mountpoint) {
+        Ok(metadata) if Device::of(metadata.dev()) != device => code(Errno::ENODEV),
         Ok(metadata) if metadata.is_dir() => ExitCode::SUCCESS,
         Ok(_) => code(Errno::ENOTDIR),
         Err(e) => code(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),

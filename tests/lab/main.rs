@@ -19,6 +19,8 @@ mod engine;
 mod errors;
 mod healing;
 mod idle;
+mod killed;
+mod load;
 mod package;
 mod policies;
 mod readme;
@@ -54,7 +56,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 18] = [
+const THEMES: [(&str, &[Case]); 20] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -67,6 +69,8 @@ const THEMES: [(&str, &[Case]); 18] = [
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("killed", killed::CASES),
+    ("load", load::CASES),
     ("engine", engine::CASES),
     ("policies", policies::CASES),
     ("reboot", reboot::CASES),

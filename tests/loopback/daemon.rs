@@ -1,4 +1,5 @@
-//! The daemon under socket activation.
+//! The daemon under socket activation: this program holds the listening socket, as systemd does on a host, and passes
+//! it to one daemon after another. Whoever connects in between waits for the next one.
 
 use crate::{client::Client, sshd::wait_for};
 use nix::{
@@ -7,20 +8,22 @@ use nix::{
 };
 use std::{
     fs::{self, File},
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
 };
 
 /// A daemon with directories of its own below `root`.
 #[derive(Debug)]
 pub struct Daemon {
     process: Option<Child>,
+    listener: UnixListener,
     root: PathBuf,
 }
 
 impl Daemon {
-    /// Starts it as systemd would: with the first connection.
+    /// Starts it as systemd would: with a socket that is there already.
     pub fn start(root: &Path) -> Self {
         let configuration = root.join("etc");
         fs::create_dir_all(&configuration).expect("a configuration directory");
@@ -28,19 +31,47 @@ impl Daemon {
             fs::write(configuration.join("config.toml"), "[log]\nfilter = 'debug'\n")
                 .expect("a configuration");
         }
-        let mut daemon = Self { process: None, root: root.to_owned() };
+        let listener = UnixListener::bind(socket_of(root)).expect("a socket");
+        let mut daemon = Self { process: None, listener, root: root.to_owned() };
         daemon.start_again();
         daemon
     }
 
-    /// Starts another process on the same directories.
+    /// Starts another process on the same socket and directories, and waits until it answers.
     pub fn start_again(&mut self) {
-        _ = fs::remove_file(self.socket());
+        self.try_start_again().unwrap_or_else(|status| panic!("the daemon ended at once: {status}"));
+    }
+
+    /// The same for one that may refuse to start.
+    pub fn try_start_again(&mut self) -> Result<(), ExitStatus> {
+        let mut process = self.spawn();
+        // The socket accepts whether or not somebody serves it.
+        let client = self.client();
+        let activation = thread::spawn(move || client.call("/Plugin.Activate", ""));
+        let mut ended = None;
+        wait_for(
+            || {
+                ended = process.try_wait().expect("a child can be waited for");
+                ended.is_some() || activation.is_finished()
+            },
+            "the daemon answers",
+        );
+        if let Some(status) = ended {
+            return Err(status);
+        }
+        self.process = Some(process);
+        activation.join().expect("a call").ok();
+        Ok(())
+    }
+
+    /// Starts a process and leaves it to the caller.
+    pub fn spawn(&self) -> Child {
         let log = File::options().append(true).create(true).open(self.log_file()).expect("a log");
-        let process = Command::new("systemd-socket-activate")
-            .arg("--listen")
-            .arg(self.socket())
-            .args(["--fdname=plugin", env!("CARGO_BIN_EXE_sshfs-docker"), "serve"])
+        let listener = self.listener.try_clone().expect("a copy of the socket");
+        // sd_listen_fds(3): sockets begin at descriptor 3, and the process must find its own id in LISTEN_PID.
+        Command::new("sh")
+            .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"", "sh"])
+            .args([env!("CARGO_BIN_EXE_sshfs-docker"), "serve"])
             .args([
                 "--configuration",
                 &self.path("etc"),
@@ -49,14 +80,11 @@ impl Daemon {
                 "--runtime",
                 &self.path("run"),
             ])
-            .stdin(Stdio::null())
+            .envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "plugin")])
+            .stdin(Stdio::from(OwnedFd::from(listener)))
             .stderr(log)
             .spawn()
-            .expect("systemd-socket-activate starts");
-        self.process = Some(process);
-        // Between bind(2) and listen(2) the socket is there and refuses.
-        wait_for(|| UnixStream::connect(self.socket()).is_ok(), "the socket listens");
-        self.client().call("/Plugin.Activate", "").ok();
+            .expect("the daemon starts")
     }
 
     /// A client of its socket.
@@ -65,7 +93,12 @@ impl Daemon {
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.root.join("plugin.sock")
+        socket_of(&self.root)
+    }
+
+    /// What it is passed, and who must be asked whether somebody calls.
+    pub const fn listener(&self) -> &UnixListener {
+        &self.listener
     }
 
     /// Where Docker finds a volume's files.
@@ -102,6 +135,10 @@ impl Daemon {
     fn path(&self, name: &str) -> String {
         self.root.join(name).to_string_lossy().into_owned()
     }
+}
+
+fn socket_of(root: &Path) -> PathBuf {
+    root.join("plugin.sock")
 }
 
 impl Drop for Daemon {

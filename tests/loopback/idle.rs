@@ -3,7 +3,7 @@
 use crate::{
     cases,
     client::{Client, read_reply, request},
-    sshd::wait_for,
+    sshd::{Tarpit, wait_for},
     world::World,
 };
 use nix::{
@@ -11,14 +11,9 @@ use nix::{
     sys::signal::Signal,
 };
 use std::{
-    fs::{self, File},
+    fs,
     io::{ErrorKind, Read, Write},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
-    },
-    path::PathBuf,
-    process::{Command, Stdio},
+    os::{fd::AsFd, unix::net::UnixStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -33,49 +28,25 @@ cases![
     with_a_mount_that_would_end_with_it_the_daemon_stays,
 ];
 
-/// What systemd does for sshfs-docker.socket: it keeps the listener, and starts the daemon when somebody connects.
+/// What systemd does for sshfs-docker.socket: it starts the daemon when somebody calls and none runs.
 struct Activator {
-    socket: PathBuf,
+    world: Arc<World>,
     starts: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Activator {
-    /// Takes over the world's directories; its own daemon must have ended.
-    fn start(world: &World) -> Self {
-        let socket = world.path("activated.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let (starts, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let log = File::options().append(true).create(true).open(world.path("daemon.log")).unwrap();
-        let directories = ["etc", "lib", "run"].map(|name| world.path(name));
+    /// A world whose daemon ends after `quiet` seconds, with further lines of config.toml.
+    fn start(quiet: &str, lines: &str) -> Self {
+        let mut world = World::with_config(&format!("[daemon]\nidle_exit = {quiet}\n{lines}"));
+        world.daemon.end(Signal::SIGTERM);
+        let (world, starts, stop) = (Arc::new(world), Arc::default(), Arc::default());
         let thread = {
-            let (starts, stop) = (Arc::clone(&starts), Arc::clone(&stop));
-            thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let mut polled = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-                    if poll(&mut polled, PollTimeout::from(50_u8)).unwrap() == 0 {
-                        continue;
-                    }
-                    starts.fetch_add(1, Ordering::Relaxed);
-                    let [etc, lib, run] = &directories;
-                    let status = Command::new("sh")
-                        .args(["-c", r#"LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&0 0</dev/null"#, "sh"])
-                        .args([env!("CARGO_BIN_EXE_sshfs-docker"), "serve", "--configuration"])
-                        .arg(etc)
-                        .arg("--state")
-                        .arg(lib)
-                        .arg("--runtime")
-                        .arg(run)
-                        .stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())))
-                        .stderr(log.try_clone().unwrap())
-                        .status()
-                        .unwrap();
-                    assert!(status.success(), "the daemon ended with {status}");
-                }
-            })
+            let (world, starts, stop) = (Arc::clone(&world), Arc::clone(&starts), Arc::clone(&stop));
+            thread::spawn(move || activate(&world, &starts, &stop))
         };
-        Self { socket, starts, stop, thread: Some(thread) }
+        Self { world, starts, stop, thread: Some(thread) }
     }
 
     fn starts(&self) -> usize {
@@ -83,7 +54,18 @@ impl Activator {
     }
 
     fn client(&self) -> Client {
-        Client::new(&self.socket)
+        self.world.client()
+    }
+}
+
+fn activate(world: &World, starts: &AtomicUsize, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        let mut polled = [PollFd::new(world.daemon.listener().as_fd(), PollFlags::POLLIN)];
+        if poll(&mut polled, PollTimeout::from(50_u8)).expect("poll") > 0 {
+            starts.fetch_add(1, Ordering::Relaxed);
+            let status = world.daemon.spawn().wait().expect("a child can be waited for");
+            assert!(status.success(), "the daemon ended with {status}");
+        }
     }
 }
 
@@ -95,17 +77,6 @@ impl Drop for Activator {
             _ = thread.join();
         }
     }
-}
-
-/// A world whose daemon is started by an activator and ends after `quiet` seconds.
-fn idle_world(quiet: &str, lines: &str) -> (World, Activator) {
-    let mut world = World::with_config(lines);
-    world.daemon.end(Signal::SIGTERM);
-    let config = world.path("etc/config.toml");
-    let content = fs::read_to_string(&config).unwrap();
-    fs::write(&config, format!("{content}\n[daemon]\nidle_exit = {quiet}\n")).unwrap();
-    let activator = Activator::start(&world);
-    (world, activator)
 }
 
 /// Calls as Go's HTTP client does, which dockerd uses: on the connection of the last call as long as it is open, on a new
@@ -143,7 +114,7 @@ fn is_open(stream: &UnixStream) -> bool {
 
 fn no_call_is_lost_in_1000_cycles_of_exit_against_call() {
     const CYCLES: usize = 1000;
-    let (_world, activator) = idle_world("0.004", "");
+    let activator = Activator::start("0.004", "");
     let (client, mut kept) = (activator.client(), None);
     let (mut calls, mut lost) = (0_usize, 0_usize);
     while activator.starts() < CYCLES {
@@ -160,11 +131,9 @@ fn no_call_is_lost_in_1000_cycles_of_exit_against_call() {
 }
 
 fn a_call_in_flight_is_no_quiet_time_and_an_idle_connection_is() {
-    let (world, activator) = idle_world("0.3", "[mount]\ntimeout = 2\n");
-    let tarpit = crate::sshd::Tarpit::open();
-    let key = world.path("id").to_string_lossy().into_owned();
-    let options = [("sshcmd", "alice@127.0.0.1:/x"), ("port", tarpit.port.as_str()), ("identity_file", &key)];
-    activator.client().create("dark", &options).ok();
+    let activator = Activator::start("0.3", "[mount]\ntimeout = 2\n");
+    let tarpit = Tarpit::open();
+    activator.world.create_with("dark", &[("port", &tarpit.port)]).ok();
     let mut idle = activator.client().connect();
     idle.write_all(&request("/VolumeDriver.List", "{}")).unwrap();
     assert_eq!(read_reply(&mut idle).0, Some(200));
@@ -177,16 +146,14 @@ fn a_call_in_flight_is_no_quiet_time_and_an_idle_connection_is() {
 }
 
 fn with_a_mount_that_would_end_with_it_the_daemon_stays() {
-    let (world, activator) = idle_world("0.1", "");
-    let sshcmd = crate::sshd::Sshd::sshcmd(&world.remote());
-    let (port, key) = (world.sshd.port.to_string(), world.path("id").to_string_lossy().into_owned());
-    activator.client().create("data", &[("sshcmd", &sshcmd), ("port", &port), ("identity_file", &key)]).ok();
-    activator.client().mount("data", "x").ok();
+    let activator = Activator::start("0.1", "");
+    activator.world.create("data");
+    let path = activator.world.mount("data", "x");
     let mut idle = activator.client().connect();
     idle.write_all(&request("/VolumeDriver.List", "{}")).unwrap();
     assert_eq!(read_reply(&mut idle).0, Some(200));
     sleep(Duration::from_secs(1));
     assert!(is_open(&idle), "the daemon ended, and the mount with it");
-    fs::write(world.daemon.mountpoint("data").join("file"), "x").unwrap();
+    fs::write(path.join("file"), "x").unwrap();
     activator.client().unmount("data", "x").ok();
 }

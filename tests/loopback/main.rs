@@ -1,4 +1,4 @@
-//! The loopback tier: the real daemon under real socket activation, spoken to over its socket as dockerd does, with a
+//! The loopback tier: the real daemon under socket activation, spoken to over its socket as dockerd does, with a
 //! real sshd on a loopback port. Needs root and /dev/fuse; whole hosts are the lab tier's job.
 //!
 //! Each case has a world of its own and runs beside the others. One can be run alone:
@@ -7,17 +7,24 @@
 // A panic is how a case fails.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/client.rs"]
+mod client;
 #[path = "../support/isolation.rs"]
 mod isolation;
+#[path = "../support/model.rs"]
+mod model;
 
-mod client;
 mod daemon;
 mod host;
 mod sshd;
 mod world;
 
+mod disk;
 mod errors;
+mod hung;
 mod idle;
+mod killed;
+mod load;
 mod mounts;
 mod protocol;
 mod references;
@@ -30,12 +37,7 @@ use std::process::ExitCode;
 
 const TIER: isolation::Tier = isolation::Tier {
     name: "loopback",
-    tools: &[
-        ("sshfs", "sshfs"),
-        ("ssh", "openssh-client"),
-        ("sshd", "openssh-server"),
-        ("systemd-socket-activate", "systemd"),
-    ],
+    tools: &[("sshfs", "sshfs"), ("ssh", "openssh-client"), ("sshd", "openssh-server")],
 };
 
 /// Makes trials of functions, with their names.
@@ -65,9 +67,14 @@ fn main() -> ExitCode {
 }
 
 fn run() -> ExitCode {
+    // The long ones first: two of them at the end would have nothing beside them.
     let themes = [
+        ("load", load::cases()),
+        ("hung", hung::cases()),
+        ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("volumes", volumes::cases()),
+        ("disk", disk::cases()),
         ("mounts", mounts::cases()),
         ("references", references::cases()),
         ("errors", errors::cases()),

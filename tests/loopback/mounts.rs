@@ -58,8 +58,7 @@ fn get_tells_the_mountpoint_only_while_mounted() {
     let world = World::new();
     world.create("data");
     let told = || world.client().get("data").ok()["Volume"]["Mountpoint"].as_str().unwrap().to_owned();
-    let path_call =
-        || world.client().call("/VolumeDriver.Path", r#"{"Name":"data"}"#).ok()["Mountpoint"].clone();
+    let path_call = || world.client().path("data").ok()["Mountpoint"].clone();
     assert_eq!(told(), "");
     let path = world.mount("data", "x").to_string_lossy().into_owned();
     assert_eq!(told(), path);

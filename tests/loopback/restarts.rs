@@ -39,8 +39,13 @@ fn a_half_made_mount_of_a_killed_daemon_is_cleared_away() {
     )
     .unwrap();
     wait_for(|| world.is_mounted("data"), "the mount begins");
+    // The killed daemon may have got as far as the copies of keys or not.
+    let credentials = world.path("run/credentials/sshfs-docker-mount-other.service");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("identity"), "a key").unwrap();
     world.daemon.end(Signal::SIGKILL);
     world.daemon.start_again();
+    assert!(!credentials.exists());
     wait_for(|| !world.is_mounted("data"), "the sweep clears it away");
     world.mount("data", "y");
 }

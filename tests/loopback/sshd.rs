@@ -128,7 +128,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Polls a condition; the deadline is no promise of the product, only the end of a broken test.
-pub fn wait_for(condition: impl Fn() -> bool, what: &str) {
+pub fn wait_for(mut condition: impl FnMut() -> bool, what: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {
         assert!(Instant::now() < deadline, "waited 20 s for: {what}");

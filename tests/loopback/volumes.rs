@@ -6,11 +6,7 @@ use crate::{
     world::{ABSENT, World},
 };
 use nix::sys::signal::Signal;
-use std::{
-    fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
-    thread,
-};
+use std::{fs, thread};
 
 cases![
     odd_names_are_refused_and_found_nowhere,
@@ -20,8 +16,6 @@ cases![
     concurrent_creates_make_one_volume,
     created_at_is_rfc3339_and_stays,
     volumes_survive_sigkill,
-    a_broken_definition_concerns_its_volume_alone,
-    a_create_that_cannot_be_saved_fails_and_leaves_nothing,
     remove_keeps_remote_files,
     removed_volumes_can_be_created_again,
     remove_of_an_unknown_volume_is_an_error,
@@ -131,40 +125,6 @@ fn volumes_survive_sigkill() {
     world.daemon.end(Signal::SIGKILL);
     world.daemon.start_again();
     assert_eq!(world.client().list().len(), 9);
-}
-
-fn a_broken_definition_concerns_its_volume_alone() {
-    let mut world = World::new();
-    world.create("good");
-    world.create("broken");
-    let file = world.path("lib/volumes/broken.json");
-    world.daemon.end(Signal::SIGTERM);
-    fs::write(&file, "{\"schema\": 1, \"opt").unwrap();
-    world.daemon.start_again();
-    assert_eq!(world.client().list(), ["broken", "good"], "or Docker would forget it too");
-    assert_eq!(world.client().get("broken").ok()["Volume"]["Status"]["state"], "unusable");
-    for reply in [
-        world.client().mount("broken", "x"),
-        world.create_with("broken", &[]),
-        world.client().remove("broken"),
-    ] {
-        assert!(reply.err().contains("broken.json cannot be read"), "{}", reply.err());
-    }
-    assert_eq!(fs::read_to_string(&file).unwrap(), "{\"schema\": 1, \"opt");
-    world.mount("good", "x");
-}
-
-fn a_create_that_cannot_be_saved_fails_and_leaves_nothing() {
-    let world = World::new();
-    // Root writes whatever the mode says; a file in the place of the directory stops even root.
-    fs::rename(world.path("lib/volumes"), world.path("lib/aside")).unwrap();
-    fs::write(world.path("lib/volumes"), "").unwrap();
-    assert!(world.create_with("data", &[]).err().contains("cannot save its definition"));
-    assert!(world.client().get("data").err().contains("not found"));
-    fs::remove_file(world.path("lib/volumes")).unwrap();
-    fs::rename(world.path("lib/aside"), world.path("lib/volumes")).unwrap();
-    fs::set_permissions(world.path("lib/volumes"), Permissions::from_mode(0o700)).unwrap();
-    world.create("data");
 }
 
 fn remove_keeps_remote_files() {

@@ -3,7 +3,8 @@
 use crate::{
     client::{Client, Reply},
     daemon::Daemon,
-    sshd::{Sshd, Tarpit, make_key},
+    model::{Site, Snapshot},
+    sshd::{Sshd, Tarpit, make_key, wait_for},
 };
 use std::{
     fs,
@@ -59,16 +60,26 @@ impl World {
         self.path("remote")
     }
 
-    /// Creates a volume on [`Self::remote`] with the accepted key.
+    /// Options of a volume on [`Self::remote`] with the accepted key.
+    pub fn options(&self) -> Vec<(String, String)> {
+        let key = self.path("id").to_string_lossy().into_owned();
+        let all = [
+            ("sshcmd", Sshd::sshcmd(&self.remote())),
+            ("port", self.sshd.port.to_string()),
+            ("identity_file", key),
+        ];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// Creates a volume with [`Self::options`].
     pub fn create(&self, name: &str) {
         self.create_with(name, &[]).ok();
     }
 
     /// The same with further options, which replace those.
     pub fn create_with(&self, name: &str, options: &[(&str, &str)]) -> Reply {
-        let sshcmd = Sshd::sshcmd(&self.remote());
-        let (port, key) = (self.sshd.port.to_string(), self.path("id").to_string_lossy().into_owned());
-        let mut all = vec![("sshcmd", sshcmd.as_str()), ("port", &port), ("identity_file", &key)];
+        let own = self.options();
+        let mut all: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         all.retain(|(name, _)| !options.iter().any(|(other, _)| other == name));
         all.extend(options.iter().filter(|(_, value)| *value != ABSENT));
         self.client().create(name, &all)
@@ -90,6 +101,33 @@ impl World {
         let client = self.client();
         let hanging = thread::spawn(move || client.mount(name, "x"));
         (hanging, tarpit.catch())
+    }
+
+    /// What there is, read without the daemon.
+    pub fn site(&self) -> Site {
+        Site {
+            state: self.path("lib"),
+            runtime: self.path("run"),
+            mountinfo: "/proc/self/mountinfo".into(),
+            view: self.path("lib/mnt").to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Asserts that of all volumes and mounts nothing is left, and no process of theirs.
+    pub fn assert_empty(&self) {
+        assert_eq!(self.site().snapshot(""), Snapshot::default());
+        for directory in
+            ["lib/volumes", "lib/secrets", "lib/mountpoints", "run/references", "run/credentials"]
+        {
+            let left: Vec<_> = fs::read_dir(self.path(directory)).unwrap().flatten().collect();
+            assert!(left.is_empty(), "{directory}: {left:?}");
+        }
+        wait_for(|| self.processes_of_mounts().is_empty(), "no sshfs, supervisor or probe is left");
+    }
+
+    /// sshfs, what supervises it, and what asks mounts whether they answer.
+    pub fn processes_of_mounts(&self) -> Vec<u32> {
+        [self.processes("/dev/fd/0"), self.processes("sshfs-docker probe ")].concat()
     }
 
     /// Whether the kernel has the volume mounted.

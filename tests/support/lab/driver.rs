@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Lab, dirs, poll};
+use super::{Client, Lab, dirs, poll};
 
 /// The unit that listens.
 pub const SOCKET: &str = "sshfs-docker.socket";
+
+/// Where it listens.
+const SOCKET_PATH: &str = "/run/sshfs-docker.sock";
 
 /// The unit of the daemon.
 pub const SERVICE: &str = "sshfs-docker.service";
@@ -44,6 +47,11 @@ impl Lab {
     /// What an admin does after the installation.
     pub fn enable_driver(&self) -> Result<()> {
         self.host.sh(&format!("systemctl enable --now {SOCKET}")).map(drop)
+    }
+
+    /// Speaks the plugin protocol as dockerd does, without dockerd.
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(&self.host.path(SOCKET_PATH)?))
     }
 
     /// One property of a unit.

@@ -144,6 +144,16 @@ impl Guest {
         self.init()?.copy_in(from, to)
     }
 
+    /// A path of the guest as this program can open it. It ends with the boot.
+    pub fn path(&self, inside: &str) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root{inside}", self.init()?.0)))
+    }
+
+    /// What its PID 1 sees mounted.
+    pub fn mountinfo(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/mountinfo", self.init()?.0)))
+    }
+
     /// Shuts down in good order.
     pub fn shut_down(&self) -> Result<()> {
         let Some(mut running) = self.running().take() else { return Ok(()) };

@@ -7,12 +7,16 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod cgroup;
+#[path = "../client.rs"]
+pub mod client;
 pub mod command;
 pub mod diary;
 pub mod dirs;
 pub mod docker;
 pub mod driver;
 pub mod guest;
+#[path = "../model.rs"]
+pub mod model;
 pub mod network;
 pub mod poll;
 pub mod release;
@@ -28,6 +32,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow};
 use nix::mount::{MsFlags, mount};
 
+pub use client::Client;
 pub use command::Output;
 pub use diary::Diary;
 pub use release::Release;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ pub struct Client {
 /// What came back.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// HTTP status; None where the connection was closed without an answer.
+    /// HTTP status; None where the connection broke before the answer.
     pub status: Option<u16>,
     /// The JSON, or null.
     pub body: Value,
@@ -58,9 +58,10 @@ impl Client {
     /// Sends bytes and reads the reply.
     pub fn send(&self, bytes: &[u8]) -> Reply {
         let started = Instant::now();
-        let mut stream = self.connect();
-        _ = stream.write_all(bytes);
-        let (status, body) = read_reply(&mut stream);
+        let (status, body) = self.try_connect().map_or((None, Value::Null), |mut stream| {
+            _ = stream.write_all(bytes);
+            read_reply(&mut stream)
+        });
         Reply { status, body, took: started.elapsed() }
     }
 
@@ -76,9 +77,13 @@ impl Client {
 
     /// An open connection.
     pub fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(&self.socket).expect("the socket accepts");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket has a timeout");
-        stream
+        self.try_connect().expect("the socket accepts")
+    }
+
+    fn try_connect(&self) -> io::Result<UnixStream> {
+        let stream = UnixStream::connect(&self.socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(stream)
     }
 
     pub fn create(&self, name: &str, options: &[(&str, &str)]) -> Reply {
@@ -101,6 +106,10 @@ impl Client {
 
     pub fn get(&self, name: &str) -> Reply {
         self.call("/VolumeDriver.Get", &serde_json::json!({"Name": name}).to_string())
+    }
+
+    pub fn path(&self, name: &str) -> Reply {
+        self.call("/VolumeDriver.Path", &serde_json::json!({"Name": name}).to_string())
     }
 
     /// The names in List.
