@@ -44,7 +44,7 @@ fn kills_under_load_touch_no_mount_and_lose_nothing(lab: &Lab) -> Result<()> {
     }
     report(&format!(
         "case=lab_kills release={} kill_cycles={CYCLES} acknowledged_calls={acknowledged} mounts={mounts} \
-         in_doubt={in_doubt} lost=0 mounts_touched=0",
+         calls_in_doubt={in_doubt} calls_lost=0 live_mounts_touched=0",
         lab.host.release()
     ));
     Ok(())

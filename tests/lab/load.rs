@@ -158,7 +158,7 @@ fn two_hundred_connections_on_fifty_volumes(lab: &Lab) -> Result<()> {
     ensure!(in_doubt == 0, "{in_doubt} connections broke");
     report(&format!(
         "case=lab_load release={} seconds={seconds} acknowledged_calls={acknowledged} mounts={mounts} \
-         mounted_at_the_end={} longest_look_ms={} longest_ms={} lost=0",
+         mounted_at_the_end={} call_that_must_not_wait_ms={} any_call_under_load_ms={} calls_lost=0",
         lab.host.release(),
         snapshot.mounts.len(),
         longest_look.as_millis(),

@@ -36,7 +36,7 @@ fn kills_under_load_lose_nothing_that_was_acknowledged() {
     let Tally { acknowledged, mounts, in_doubt, wrong, .. } = Tally::total(&workers);
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     report(&format!(
-        "case=loopback_kills kill_cycles={CYCLES} acknowledged_calls={acknowledged} mounts={mounts} in_doubt={in_doubt} lost=0 seed={seed}"
+        "case=loopback_kills kill_cycles={CYCLES} acknowledged_calls={acknowledged} mounts={mounts} calls_in_doubt={in_doubt} calls_lost=0 seed={seed}"
     ));
 }
 

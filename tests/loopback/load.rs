@@ -62,8 +62,8 @@ fn two_hundred_connections_on_fifty_volumes() {
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
     assert_eq!(in_doubt, 0, "connections broke");
     report(&format!(
-        "case=loopback_load seconds={} acknowledged_calls={acknowledged} mounts={mounts} longest_look_ms={} longest_ms={} \
-         lost=0 seed={seed}",
+        "case=loopback_load seconds={} acknowledged_calls={acknowledged} mounts={mounts} call_that_must_not_wait_ms={} any_call_under_load_ms={} \
+         calls_lost=0 seed={seed}",
         SECONDS.as_secs(),
         longest_look.as_millis(),
         longest.as_millis(),
@@ -113,7 +113,7 @@ fn rude_clients_hold_up_nobody() {
         }
         assert!(begun.elapsed() < Duration::from_secs(50), "a promise: 35 s");
         report(&format!(
-            "case=rude_clients idle=300 slow=22 oversized=10 look_p99_us={} look_max_us={}",
+            "case=rude_clients rude_clients=332 call_beside_rude_clients_p99_us={} call_beside_rude_clients_us={}",
             looks.p99.as_micros(),
             looks.longest.as_micros()
         ));

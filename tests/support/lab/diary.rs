@@ -37,6 +37,8 @@ pub struct Diary<'a> {
 pub struct Report {
     /// Writes that it was told are on the server.
     pub acknowledged: usize,
+    /// Those of them that are not there.
+    pub lost: usize,
     /// Writes that it was told have failed.
     pub failed: usize,
     /// The write that took longest, whatever became of it.
@@ -79,10 +81,11 @@ impl<'a> Diary<'a> {
         ensure!(self.container.docker("wait")? == "0", "the container failed");
         let on_server = self.lab.server.checksums(&self.directory)?;
         let entries = self.entries("acknowledged")?;
-        for entry in &entries {
+        let is_there = |entry: &Entry| {
             let line = format!("{}  ./{}", entry.checksum, entry.name);
-            ensure!(on_server.lines().any(|found| found == line), "acknowledged and lost: {entry:?}");
-        }
+            on_server.lines().any(|found| found == line)
+        };
+        let lost: Vec<_> = entries.iter().filter(|entry| !is_there(entry)).collect();
         let in_container = self.container.docker("diff")?;
         ensure!(
             !in_container.lines().any(|line| line.contains(" /d/")),
@@ -90,7 +93,8 @@ impl<'a> Diary<'a> {
         );
         let failed = self.entries("failed")?;
         let longest = entries.iter().chain(&failed).map(|entry| entry.took).max().unwrap_or_default();
-        let report = Report { acknowledged: entries.len(), failed: failed.len(), longest };
+        let report = Report { acknowledged: entries.len(), lost: lost.len(), failed: failed.len(), longest };
+        ensure!(lost.is_empty(), "acknowledged and lost: {lost:?}");
         self.container.remove()?;
         Ok(report)
     }
@@ -104,9 +108,9 @@ impl<'a> Diary<'a> {
 impl Report {
     /// The line that the total of a run collects.
     pub fn print(&self, fault: &str) {
-        let Self { acknowledged, failed, longest } = self;
+        let Self { acknowledged, lost, failed, longest } = self;
         println!(
-            "fault-count: fault={fault} writes_checked={acknowledged} writes_lost=0 writes_refused={failed} longest_write_under_a_fault_ms={}",
+            "fault-count: fault={fault} writes_checked={acknowledged} writes_lost={lost} writes_refused={failed} longest_write_under_a_fault_ms={}",
             longest.as_millis()
         );
     }
