@@ -238,7 +238,9 @@ impl<'a> Healer<'a> {
     }
 
     async fn graft(&self, stale: &Stale) -> Result<()> {
-        ensure!(!stale.has_mounts_inside, "other mounts lie inside of it and would be lost");
+        if let Some(obstacle) = stale.obstacle {
+            bail!(obstacle);
+        }
         let graft = Graft::over(&stale.mount, stale.pid, self.mounter.mountpoint(self.name));
         let mut command = Command::new(&self.program);
         command.args(graft.arguments()).stdin(Stdio::null()).stdout(Stdio::null());

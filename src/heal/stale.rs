@@ -8,7 +8,7 @@ use crate::{
     },
     volume::VolumeName,
 };
-use std::{fmt, fs, io};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 /// A mount of a volume, somewhere on the host or in a container, of a file system that is not the live one.
 #[derive(Clone, Debug)]
@@ -17,9 +17,22 @@ pub struct Stale {
     pub mount: Mount,
     /// A process that sees it.
     pub pid: u32,
-    /// Whether something else is mounted below it, which would go with it.
-    pub has_mounts_inside: bool,
+    /// Why it must be left alone, if it must.
+    pub obstacle: Option<Obstacle>,
     who: String,
+}
+
+/// What keeps a stale mount from being replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Replacing it would detach these too, and writes to them would land in this volume.
+    #[error("other mounts lie inside of it and would be lost")]
+    MountsInside,
+    /// Whether this driver made it is not known.
+    #[error(
+        "it cannot be told from somebody else's: the control files of FUSE are not mounted at {CONNECTIONS}"
+    )]
+    Unproven,
 }
 
 impl fmt::Display for Stale {
@@ -34,18 +47,34 @@ pub fn find(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
     let mut found: Vec<_> = everywhere
         .iter()
         .filter(|mount| fuse::is_of(mount, name) && Some(mount.device) != live)
-        .map(|mount| {
+        .filter_map(|mount| {
+            let obstacle = match made_by_root(mount.device) {
+                Some(false) => return None,
+                None => Some(Obstacle::Unproven),
+                Some(true) => {
+                    everywhere.iter().any(|other| other.parent == mount.id).then_some(Obstacle::MountsInside)
+                }
+            };
             let pid = everywhere.seen_by(mount);
-            Stale {
-                pid,
-                has_mounts_inside: everywhere.iter().any(|other| other.parent == mount.id),
-                who: describe(pid),
-                mount: mount.clone(),
-            }
+            Some(Stale { pid, obstacle, who: describe(pid), mount: mount.clone() })
         })
         .collect();
     found.sort_by_key(|stale| stale.mount.id);
     Ok(found)
+}
+
+/// The control files of FUSE.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
+/// Whether root of the host made a FUSE mount; None where that cannot be seen.
+///
+/// Type and source of a mount are what whoever mounted it said: every user can mount FUSE in a user namespace or with
+/// fusermount, as `fuse.sshfs` from `data=…`, and would be given the volume. The directory of the connection belongs to
+/// the user of the mount as the host knows him (fs/fuse/control.c, `fuse_ctl_add_dentry`; `user_id=` of an unprivileged
+/// mount cannot be root of the host). What mountinfo shows as `user_id=` is as seen in his namespace.
+fn made_by_root(device: Device) -> Option<bool> {
+    let connection = Path::new(CONNECTIONS).join(device.minor.to_string());
+    fs::metadata(connection).ok().map(|metadata| metadata.uid() == 0)
 }
 
 /// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.

@@ -17,6 +17,7 @@ crate::cases![
     a_container_in_a_user_namespace_is_healed_too,
     healing_needs_no_daemon,
     a_volume_inside_of_the_volume_is_not_lost_and_the_container_is_named,
+    a_forged_mount_of_another_user_gets_nothing,
     a_server_out_of_reach_is_waited_for,
     a_loop_of_failures_ends_in_a_clear_state_and_the_next_run_heals_all,
 ];
@@ -205,6 +206,38 @@ fn a_volume_inside_of_the_volume_is_not_lost_and_the_container_is_named(lab: &La
     drop(container);
     drop(inner);
     outer.wait_until_swept()
+}
+
+/// A user of the host mounts FUSE in a user namespace of his own and calls it a mount of the volume.
+const FORGERY: &str = "
+setpriv --reuid 4711 --regid 4711 --clear-groups unshare --user --map-root-user --mount sh -c '
+    exec 3<>/dev/fuse
+    mount -i -t fuse.sshfs -o fd=3,rootmode=40000,user_id=0,group_id=0 coveted=alice@x:/ /mnt
+    exec sleep 600' > /tmp/forgery.log 2>&1 &
+for i in $(seq 100); do grep -ls ' /mnt .* fuse.sshfs coveted=' /proc/[0-9]*/mountinfo && exit; sleep 0.1; done
+cat /tmp/forgery.log; exit 1";
+
+fn a_forged_mount_of_another_user_gets_nothing(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("coveted")?;
+    lab.server.sh("chmod 777 /srv/coveted")?;
+    let container = volume.hold("coveted-user")?;
+    let mountinfo = lab.host.sh(FORGERY)?;
+    let forger = mountinfo.split('/').nth(2).context("the forger")?.to_owned();
+    lab.kill_sshfs(&volume)?;
+    healed(&container, "echo secret > /d/file", Instant::now())?;
+    poll::until_true("the healing to end", Duration::from_secs(20), || {
+        Ok(lab.state("sshfs-docker-heal@coveted.service")? == "inactive")
+    })?;
+    let live = lab.mountinfo(&volume.mountpoint())?.context("mounted")?;
+    let device = live.split(' ').nth(2).context("a device")?;
+    let seen = lab.host.sh(&format!("cat /proc/{forger}/mountinfo"));
+    lab.host.sh(&format!("kill -9 {forger}"))?;
+    let at_his_place = |line: &&str| line.split(' ').nth(4) == Some("/mnt");
+    let there: Vec<_> = seen.as_deref().unwrap_or_default().lines().filter(at_his_place).collect();
+    ensure!(there.len() == 1, "not his mount alone: {there:?}");
+    ensure!(there[0].split(' ').nth(2) != Some(device), "he was given the volume: {there:?}");
+    container.remove()?;
+    volume.wait_until_unmounted()
 }
 
 fn a_server_out_of_reach_is_waited_for(lab: &Lab) -> Result<()> {

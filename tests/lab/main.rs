@@ -19,6 +19,7 @@ mod engine;
 mod errors;
 mod healing;
 mod idle;
+mod journal;
 mod killed;
 mod load;
 mod package;
@@ -56,7 +57,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 20] = [
+const THEMES: [(&str, &[Case]); 21] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -69,6 +70,7 @@ const THEMES: [(&str, &[Case]); 20] = [
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("journal", journal::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
     ("engine", engine::CASES),

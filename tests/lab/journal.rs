@@ -1,0 +1,26 @@
+//! The host's journal stands still: calls are answered, and some lines are lost.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::lab::Lab;
+
+crate::cases![a_hung_journal_holds_up_no_call];
+
+/// More lines than the journal's socket takes (net.unix.max_dgram_qlen, 512 with systemd).
+const CALLS: usize = 1500;
+
+fn a_hung_journal_holds_up_no_call(lab: &Lab) -> Result<()> {
+    let client = lab.client()?;
+    let journal = lab.main_pid("systemd-journald.service")?;
+    lab.host.sh(&format!("kill -STOP {journal}"))?;
+    // Each is refused, with a line in the log.
+    let replies: Vec<_> = (0..CALLS).map(|_| client.create("unheard", &[("sshcmd", "-x:/")])).collect();
+    lab.host.sh(&format!("kill -CONT {journal}"))?;
+    ensure!(replies.iter().all(|reply| reply.status == Some(500)), "{:?}", replies.last());
+    let longest = replies.iter().map(|reply| reply.took).max().unwrap_or_default();
+    println!("fault-count: fault=hung-journal call_beside_a_hung_journal_ms={}", longest.as_millis());
+    ensure!(longest < Duration::from_secs(1), "a call waited {longest:?} for the journal");
+    Ok(())
+}
