@@ -20,6 +20,9 @@ pub enum Command {
     Serve(Serve),
     /// Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service
     Heal {
+        /// Only ask for another healing if sshfs has died again
+        #[arg(long, hide = true)]
+        look_again: bool,
         /// The volume.
         volume: VolumeName,
         /// Directories and user.

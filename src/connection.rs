@@ -19,14 +19,15 @@ use std::{
     env,
     ffi::OsString,
     fs::{self, File},
-    io::{self, Seek, Write},
+    io::{self, Read, Write},
     os::{
         fd::{AsFd, AsRawFd},
-        unix::process::ExitStatusExt,
+        unix::{fs::FileExt, process::ExitStatusExt},
     },
     path::PathBuf,
-    process::{Child, Command, ExitCode, ExitStatus},
-    thread::sleep,
+    process::{Child, ChildStderr, Command, ExitCode, ExitStatus, Stdio},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, sleep},
     time::{Duration, Instant},
 };
 
@@ -43,6 +44,12 @@ const ATTEMPT: Duration = Duration::from_secs(20);
 
 /// Between two attempts of a `hard` mount.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long what ssh said last may take. Something that ssh started may hold the pipe, and sshfs waits for our end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Words of ssh after which another attempt would end the same, and might lock the account. The access fails then.
+const REFUSALS: [&str; 2] = ["Permission denied", "Host key verification failed"];
 
 /// How long sshfs may take to send its first bytes after it started us.
 const FIRST_BYTES: u16 = 5_000;
@@ -63,6 +70,21 @@ enum Entry {
     Connected,
     /// The last one failed at this time, in milliseconds since boot.
     Failed(u64),
+    /// The server, or the check of its key, refused the login at this time.
+    Refused(u64),
+}
+
+impl Entry {
+    /// Whether the last attempt failed so recently that another one would only cost time. A `hard` mount waits for a
+    /// server that is dark, but not for one that refuses.
+    fn answers_for_the_server(self, hard: bool, now: u64) -> bool {
+        let is_fresh = |at| now.saturating_sub(at) < u64::try_from(FRESH.as_millis()).unwrap_or(u64::MAX);
+        match self {
+            Self::Empty | Self::Connected => false,
+            Self::Failed(at) => !hard && is_fresh(at),
+            Self::Refused(at) => is_fresh(at),
+        }
+    }
 }
 
 impl Ledger {
@@ -82,19 +104,21 @@ impl Ledger {
         let text = fs::read_to_string(format!("/proc/self/fd/{}", self.0.as_raw_fd())).unwrap_or_default();
         match text.trim().split_once(' ') {
             Some(("failed", at)) => at.parse().map_or(Entry::Connected, Entry::Failed),
+            Some(("refused", at)) => at.parse().map_or(Entry::Connected, Entry::Refused),
             _ if text.is_empty() => Entry::Empty,
             _ => Entry::Connected,
         }
     }
 
-    fn write(&mut self, entry: Entry) -> io::Result<()> {
-        self.0.rewind()?;
-        self.0.set_len(0)?;
-        match entry {
-            Entry::Empty => Ok(()),
-            Entry::Connected => self.0.write_all(b"connected"),
-            Entry::Failed(at) => write!(self.0, "failed {at}"),
-        }
+    fn write(&self, entry: Entry) -> io::Result<()> {
+        let text = match entry {
+            Entry::Empty => return Ok(()),
+            Entry::Connected => "connected".to_owned(),
+            Entry::Failed(at) => format!("failed {at}"),
+            Entry::Refused(at) => format!("refused {at}"),
+        };
+        // In one step and of one length, because with several connections another process may be reading.
+        self.0.write_all_at(format!("{text:<32}").as_bytes(), 0)
     }
 }
 
@@ -102,18 +126,17 @@ impl Ledger {
 #[must_use]
 pub fn run(hard: bool, arguments: &[OsString]) -> ExitCode {
     // Without a ledger, as under a foreign supervisor, every attempt is the first one.
-    let mut ledger = Ledger::inherited();
+    let ledger = Ledger::inherited();
     let known = ledger.as_ref().map_or(Entry::Empty, Ledger::read);
-    if let (Entry::Failed(at), false) = (known, hard) {
-        if now().saturating_sub(at) < u64::try_from(FRESH.as_millis()).unwrap_or(u64::MAX) {
-            sleep(SPACING);
-            return ExitCode::FAILURE;
-        }
+    if known.answers_for_the_server(hard, now()) {
+        sleep(SPACING);
+        return ExitCode::FAILURE;
     }
     wait_for_first_bytes();
     let limit = (known != Entry::Empty).then_some(ATTEMPT);
     loop {
-        let outcome = match attempt(arguments, limit, &mut ledger) {
+        let said = Said::default();
+        let outcome = match attempt(arguments, limit, ledger.as_ref(), &said) {
             Ok(outcome) => outcome,
             Err(e) => {
                 eprintln!("cannot start ssh: {e}");
@@ -123,7 +146,9 @@ pub fn run(hard: bool, arguments: &[OsString]) -> ExitCode {
         match outcome {
             Outcome::Ended(status) => return code(status),
             // The user of a mount that never was waits for the reason.
-            Outcome::Failed(status) if !hard || known == Entry::Empty || hung_up() => return code(status),
+            Outcome::Failed(status) if !hard || known == Entry::Empty || said.has_refusal() || hung_up() => {
+                return code(status);
+            }
             Outcome::Failed(_) => sleep(PAUSE),
         }
     }
@@ -139,26 +164,66 @@ enum Outcome {
 fn attempt(
     arguments: &[OsString],
     limit: Option<Duration>,
-    ledger: &mut Option<Ledger>,
+    ledger: Option<&Ledger>,
+    said: &Said,
 ) -> io::Result<Outcome> {
-    let mut note = |entry| {
-        if let Some(Err(e)) = ledger.as_mut().map(|ledger| ledger.write(entry)) {
+    let note = |entry| {
+        if let Some(Err(e)) = ledger.map(|ledger| ledger.write(entry)) {
             eprintln!("cannot note the state of the connection, ignoring: {e}");
         }
     };
     let mut command = Command::new("ssh");
-    command.args(arguments);
+    command.args(arguments).stderr(Stdio::piped());
     sys::die_with_parent(&mut command);
     let mut ssh = command.spawn()?;
+    let all_said = ssh.stderr.take().map(|stderr| said.pass_on(stderr));
+    let wait_for_last_words = || _ = all_said.map(|all_said| all_said.recv_timeout(LAST_WORDS));
     match establish(&mut ssh, limit)? {
         None => {
             note(Entry::Connected);
-            Ok(Outcome::Ended(ssh.wait()?))
+            let status = ssh.wait()?;
+            wait_for_last_words();
+            Ok(Outcome::Ended(status))
         }
         Some(status) => {
-            note(Entry::Failed(now()));
+            wait_for_last_words();
+            note(if said.has_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
             Ok(Outcome::Failed(status))
         }
+    }
+}
+
+/// What ssh says, which goes on to the journal.
+#[derive(Clone, Debug, Default)]
+struct Said(Arc<Mutex<String>>);
+
+impl Said {
+    /// Copies from ssh to our standard error. The channel closes when all is copied.
+    fn pass_on(&self, mut stderr: ChildStderr) -> mpsc::Receiver<()> {
+        let said = self.clone();
+        let (open, all_said) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+                _ = io::stderr().write_all(&buffer[..length]);
+                let mut said = said.text();
+                // Only the words of the login matter.
+                if said.len() < 16 * 1024 {
+                    said.push_str(&String::from_utf8_lossy(&buffer[..length]));
+                }
+            }
+            drop(open);
+        });
+        all_said
+    }
+
+    fn has_refusal(&self) -> bool {
+        let said = self.text();
+        REFUSALS.iter().any(|refusal| said.contains(refusal))
+    }
+
+    fn text(&self) -> MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,10 +280,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_fresh_failure_answers_for_the_server_and_a_hard_mount_asks_again() {
+        assert!(Entry::Failed(5_000).answers_for_the_server(false, 6_999));
+        assert!(!Entry::Failed(5_000).answers_for_the_server(false, 7_000));
+        assert!(!Entry::Failed(5_000).answers_for_the_server(true, 5_001));
+        assert!(Entry::Refused(5_000).answers_for_the_server(true, 5_001));
+        assert!(!Entry::Connected.answers_for_the_server(false, 0));
+    }
+
+    #[test]
     fn a_ledger_reads_back_what_was_written_last() {
-        let (mut ledger, _) = Ledger::create().unwrap();
+        let (ledger, _) = Ledger::create().unwrap();
         assert_eq!(ledger.read(), Entry::Empty);
-        for entry in [Entry::Failed(1_234_567), Entry::Connected, Entry::Failed(8)] {
+        for entry in [Entry::Failed(1_234_567), Entry::Connected, Entry::Refused(77), Entry::Failed(8)] {
             ledger.write(entry).unwrap();
             assert_eq!(ledger.read(), entry);
         }

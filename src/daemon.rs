@@ -127,7 +127,8 @@ fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<Str
     let healing = HealingBook::open(paths).context("cannot open the records of healing")?;
     let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
     let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
-        .context("cannot prepare the mountpoints")?;
+        .context("cannot prepare to mount")?;
+    mounter.make_view().context("cannot prepare the mountpoints")?;
     Driver::open(store, book, healing, locks, mounter, config, mistake)
         .context("cannot read the definitions of volumes")
 }

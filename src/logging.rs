@@ -5,8 +5,11 @@
 
 use crate::sys;
 use libsystemd::logging::connected_to_journal;
-use nix::sys::socket::{UnixAddr, getpeername};
-use std::{fs, io, os::fd::RawFd, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    os::{fd::RawFd, unix::fs::FileTypeExt},
+};
 use tracing::{Level, Subscriber};
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
@@ -28,8 +31,9 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     if connected_to_journal() {
+        let before = open_files();
         if let Ok(journal) = tracing_journald::layer() {
-            if let Err(e) = never_wait_for_the_journal() {
+            if let Err(e) = never_wait(&before) {
                 eprintln!("cannot make the journal's socket non-blocking, ignoring: {e}");
             }
             // Without a prefix a field is called VOLUME=, as the documentation says. The levels are those of syslog(3).
@@ -40,20 +44,20 @@ where
     tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false).with_target(false).boxed()
 }
 
-/// The journal's socket, sd_journal_sendv(3).
-const JOURNAL: &str = "/run/systemd/journal/socket";
+/// Makes what was opened since `before` non-blocking. tracing-journald has no setting for it and does not show its socket.
+/// There is only one thread yet, so nothing else was opened.
+fn never_wait(before: &BTreeSet<RawFd>) -> io::Result<()> {
+    let opened: Vec<_> = open_files().difference(before).copied().filter(|fd| is_socket(*fd)).collect();
+    opened.into_iter().try_for_each(sys::set_nonblocking)
+}
 
-/// tracing-journald has no setting for it and does not show its socket, but the kernel does.
-fn never_wait_for_the_journal() -> io::Result<()> {
-    for entry in fs::read_dir("/proc/self/fd")? {
-        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
-            continue;
-        };
-        if getpeername::<UnixAddr>(fd).is_ok_and(|peer| peer.path() == Some(Path::new(JOURNAL))) {
-            sys::set_nonblocking(fd)?;
-        }
-    }
-    Ok(())
+fn open_files() -> BTreeSet<RawFd> {
+    let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn is_socket(fd: RawFd) -> bool {
+    fs::metadata(format!("/proc/self/fd/{fd}")).is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
 /// A panic is logged like any other error; its call fails alone.

@@ -1,4 +1,4 @@
-//! The program has four roles: the daemon that Docker talks to, and small ones that it starts itself.
+//! The program has several roles: the daemon that Docker talks to, and small ones that it starts itself.
 
 use clap::Parser;
 use sshfs_docker::{
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     }
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
-        Command::Heal { volume, layout } => heal::run(&layout, &volume),
+        Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),

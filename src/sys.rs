@@ -39,8 +39,10 @@ pub fn set_nonblocking(fd: RawFd) -> io::Result<()> {
 /// Sets `attributes` (`MOUNT_ATTR_*`) of the mount that `tree` is the root of, and makes it private
 /// (mount_setattr(2), Linux 5.12).
 pub fn restrict_mount(tree: &impl AsFd, attributes: u64) -> io::Result<()> {
+    // How access times are kept is one choice among several: setting one must clear the others.
+    let attr_clr = if attributes & libc::MOUNT_ATTR__ATIME == 0 { 0 } else { libc::MOUNT_ATTR__ATIME };
     let attr =
-        libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: libc::MS_PRIVATE, userns_fd: 0 };
+        libc::mount_attr { attr_set: attributes, attr_clr, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     // SAFETY: the path is a literal that ends with a zero byte, and the pointer and length are those of one live value of
     // the type that the kernel reads; it writes nothing.
     let result = unsafe {

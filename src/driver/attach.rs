@@ -4,7 +4,11 @@ use super::{
     DriverError,
     volumes::{Volume, Volumes},
 };
-use crate::{mount::Reason, protocol::Caller, references::Uptime};
+use crate::{
+    mount::{Made, Reason},
+    protocol::Caller,
+    references::Uptime,
+};
 use std::{path::PathBuf, sync::atomic::Ordering};
 use tokio::time::{Instant, timeout_at};
 
@@ -20,9 +24,11 @@ impl Volumes {
         if id.len() > MOST_ID {
             return Err(DriverError::Id);
         }
-        let _lock = timeout_at(deadline, self.locks.lock(&name))
-            .await
-            .map_err(|_| DriverError::Busy { name: name.clone(), after: patience })?;
+        let _lock = timeout_at(deadline, self.locks.lock(&name)).await.map_err(|_| DriverError::Busy {
+            name: name.clone(),
+            after: patience,
+            trouble: self.healing.read(&name).trouble,
+        })?;
         // Again: it may have been removed while this call waited.
         let volume = self.find(name.as_str())?;
         let spec = volume.spec.as_ref().map_err(|_| volume.unusable())?;
@@ -30,11 +36,15 @@ impl Volumes {
         let result = self.mounter.mount(&name, spec, in_use, deadline).await;
         let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());
         volume.mounted.store(is_mounted, Ordering::Relaxed);
-        result.map_err(|source| DriverError::Mount {
+        let made = result.map_err(|source| DriverError::Mount {
             name: name.clone(),
             remote: spec.remote.to_string(),
             source,
         })?;
+        if made == Made::Anew && (in_use || self.healing.read(&name).is_unfinished()) {
+            // Who had the volume has a dead mount of it. The healing that its end started may have given up long ago.
+            self.mounter.request_healing(&name).await;
+        }
 
         let noted = {
             let mut references = volume.references();

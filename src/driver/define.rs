@@ -5,8 +5,9 @@ use super::{
     volumes::{Volume, Volumes},
 };
 use crate::{
+    heal::stale::{self, Stale},
     launcher,
-    mount::Reason,
+    mount::{Reason, UnmountError},
     references::References,
     store::Definition,
     volume::{
@@ -16,9 +17,11 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    io,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::SystemTime,
 };
+use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 impl Volumes {
@@ -96,6 +99,7 @@ impl Volumes {
         self.unmount(&volume, Reason::Asked)
             .await
             .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
+        self.refuse_while_containers_have_it(&volume).await?;
         // Before the definition: references that outlive it would be those of a later volume of the same name.
         {
             let mut references = volume.references();
@@ -115,6 +119,22 @@ impl Volumes {
         lock.retire();
         tracing::info!(volume = %name, "volume {name}: removed; nothing was deleted on the server");
         Ok(())
+    }
+}
+
+impl Volumes {
+    /// A container whose mount is dead, of which the host has none any more, is a user too: it would be given what is
+    /// created under the name later.
+    async fn refuse_while_containers_have_it(&self, volume: &Volume) -> Result<(), DriverError> {
+        let Ok(spec) = &volume.spec else { return Ok(()) };
+        let (name, remote) = (volume.name.clone(), spec.remote.clone());
+        let stale = spawn_blocking(move || stale::find(&name, &remote, None)).await;
+        let held = match stale.map_err(io::Error::other).and_then(|found| found) {
+            Ok(stale) if stale.is_empty() => return Ok(()),
+            Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
+            Err(e) => UnmountError::from(e),
+        };
+        Err(DriverError::InUse { name: volume.name.clone(), source: held })
     }
 }
 

@@ -82,12 +82,17 @@ pub enum DriverError {
     #[error("the driver refuses to create or mount volumes: {0}")]
     Configuration(String),
     /// Another call on the volume took all the time.
-    #[error("volume {name} is busy: another call on it is still running after {}s", .after.as_secs())]
+    #[error(
+        "volume {name} is busy: another call on it is still running after {}s{}",
+        .after.as_secs(), .trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default()
+    )]
     Busy {
         /// The volume.
         name: VolumeName,
         /// How long this call waited.
         after: Duration,
+        /// What the healing of the volume has met, if that is what is going on.
+        trouble: Option<String>,
     },
     /// Remove of a volume in use.
     #[error("volume {name} cannot be removed: {source}")]

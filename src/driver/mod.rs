@@ -85,7 +85,7 @@ impl Driver {
                 locks,
                 store: Arc::new(store),
                 book,
-                healing,
+                healing: Arc::new(healing),
                 mounter,
                 config,
                 mistake,

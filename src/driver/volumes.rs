@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     heal::record::HealingBook,
     locks::VolumeLocks,
-    mount::{Mounter, Reason, UnmountError, unit},
+    mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
     store::{self, Definition, Store},
@@ -18,8 +18,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
+
+/// How long the sweep waits for a volume that some call is working on.
+const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 
 /// A volume in memory.
 #[derive(Debug)]
@@ -53,7 +57,7 @@ pub(super) struct Volumes {
     pub(super) locks: VolumeLocks,
     pub(super) store: Arc<Store>,
     pub(super) book: ReferenceBook,
-    pub(super) healing: HealingBook,
+    pub(super) healing: Arc<HealingBook>,
     pub(super) mounter: Mounter,
     pub(super) config: Arc<Config>,
     /// What is wrong with the configuration, if anything.
@@ -100,8 +104,12 @@ impl Volumes {
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
         self.mounter.unmount(&volume.name, reason).await?;
         volume.mounted.store(false, Ordering::Relaxed);
-        if let Err(e) = self.healing.forget(&volume.name) {
-            tracing::warn!(volume = %volume.name, "volume {}: cannot forget its healing, ignoring: {e}", volume.name);
+        match self.healing.forget(&volume.name) {
+            Ok(false) => {}
+            Ok(true) => self.mounter.forget_failed_healing(&volume.name).await,
+            Err(e) => {
+                tracing::warn!(volume = %volume.name, "volume {}: cannot forget its healing, ignoring: {e}", volume.name);
+            }
         }
         Ok(())
     }
@@ -135,14 +143,20 @@ impl Volumes {
             {
                 continue;
             }
-            // Under the lock it is no Mount or Unmount that is just going on.
-            let _lock = self.locks.lock(&volume.name).await;
+            // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.
+            let Ok(_lock) = timeout(LOCK_PATIENCE, self.locks.lock(&volume.name)).await else { continue };
             let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
             volume.mounted.store(mount.is_some(), Ordering::Relaxed);
-            if let Err(e) = self.healing.forget_gone(&volume.name, mount.map(|mount| mount.device)) {
+            if let Err(e) = self.forget_healed(&volume, mount.map(|mount| mount.device)).await {
                 tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);
             }
         }
+    }
+
+    async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
+        let Ok(spec) = &volume.spec else { return Ok(()) };
+        let (healing, name, remote) = (Arc::clone(&self.healing), volume.name.clone(), spec.remote.clone());
+        spawn_blocking(move || healing.forget_gone(&name, &remote, live)).await.map_err(io::Error::other)?
     }
 
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
@@ -183,13 +197,14 @@ impl Volumes {
         tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
         if mounted {
             tell("unit", unit(&volume.name).into());
-            let record = self.healing.read(&volume.name);
-            if let Some(trouble) = record.trouble {
-                tell("trouble", trouble.into());
-            }
-            if !record.unhealed.is_empty() {
-                tell("unhealed", record.unhealed.into());
-            }
+        }
+        let record = self.healing.read(&volume.name);
+        if let Some(trouble) = record.trouble {
+            tell("trouble", trouble.into());
+        }
+        if !record.unhealed.is_empty() {
+            let unhealed: Vec<_> = record.unhealed.iter().map(ToString::to_string).collect();
+            tell("unhealed", unhealed.into());
         }
         VolumeInfo {
             name: volume.name.to_string(),

@@ -33,6 +33,9 @@ pub struct Graft {
     /// The fresh mount on the host.
     #[arg(long)]
     pub from: PathBuf,
+    /// Its id: what is at that path now may be something else.
+    #[arg(long)]
+    pub from_id: u32,
     /// The directory of it that the container has, `/` for all.
     #[arg(long)]
     pub root: PathBuf,
@@ -50,11 +53,12 @@ pub struct Graft {
 }
 
 impl Graft {
-    /// The graft that replaces `dead`, as a process `pid` sees it, by the mount at `from`.
+    /// The graft that replaces `dead`, as a process `pid` sees it, by `fresh`.
     #[must_use]
-    pub fn over(dead: &Mount, pid: u32, from: PathBuf) -> Self {
+    pub fn over(dead: &Mount, pid: u32, fresh: &Mount) -> Self {
         Self {
-            from,
+            from: fresh.mountpoint.clone(),
+            from_id: fresh.id,
             root: dead.root.clone(),
             attributes: attributes(&dead.options),
             pid,
@@ -75,6 +79,7 @@ impl Graft {
         vec![
             "graft".into(),
             path("from", &self.from),
+            text("from-id", self.from_id.to_string()),
             path("root", &self.root),
             text("attributes", self.attributes.to_string()),
             text("pid", self.pid.to_string()),
@@ -111,7 +116,8 @@ fn graft_into_container(graft: &Graft) -> Result<()> {
     let target = open_path(&graft.target, ResolveFlag::RESOLVE_NO_SYMLINKS)
         .with_context(|| format!("cannot open {}", graft.target.display()))?;
     fchdir(&own_descriptors)?;
-    ensure!(mount_id(&target)? == graft.mount_id, "the mount has changed meanwhile");
+    // The working directory is /proc/self/fd of the host.
+    ensure!(mount_id(&target, "../fdinfo")? == graft.mount_id, "the mount has changed meanwhile");
 
     if attach(&fresh, &target, beneath()).is_ok() {
         // Followed to the very mount that was checked, whatever lies at the path now.
@@ -126,6 +132,7 @@ fn graft_into_container(graft: &Graft) -> Result<()> {
 /// A copy of the fresh mount that is attached nowhere, private, and as restricted as the dead one was.
 fn fresh_tree(graft: &Graft) -> Result<OwnedFd> {
     let mount = open_path(&graft.from, ResolveFlag::RESOLVE_NO_SYMLINKS)?;
+    ensure!(mount_id(&mount, "/proc/self/fdinfo")? == graft.from_id, "the fresh mount is gone again");
     let below = graft.root.strip_prefix("/").unwrap_or(&graft.root);
     let directory = if below.as_os_str().is_empty() {
         mount
@@ -138,8 +145,7 @@ fn fresh_tree(graft: &Graft) -> Result<OwnedFd> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(&directory, "", flags).context("cannot copy the mount")?;
-    sys::restrict_mount(&tree, graft.attributes)
-        .context("cannot make the mount private (this needs Linux 5.12)")?;
+    sys::restrict_mount(&tree, graft.attributes).context("cannot make the mount private (Linux 5.12 can)")?;
     Ok(tree)
 }
 
@@ -164,9 +170,9 @@ fn how(resolve: ResolveFlag) -> OpenHow {
     OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(resolve)
 }
 
-/// The id of the mount that an open file lies on. The working directory is /proc/self/fd.
-fn mount_id(file: &impl AsFd) -> Result<u32> {
-    let info = fs::read_to_string(format!("../fdinfo/{}", file.as_fd().as_raw_fd()))?;
+/// The id of the mount that an open file lies on, from this process's directory `fdinfo`.
+fn mount_id(file: &impl AsFd, fdinfo: &str) -> Result<u32> {
+    let info = fs::read_to_string(format!("{fdinfo}/{}", file.as_fd().as_raw_fd()))?;
     let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).context("no mount id in fdinfo")?;
     Ok(id.trim().parse()?)
 }

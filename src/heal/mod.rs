@@ -5,6 +5,9 @@
 //! ([`graft`]). Files that were open stay dead, paths work again. While the server cannot be reached it is tried again,
 //! more and more slowly; an sshfs that dies again and again is given up ([`record`]). Either way the end is a failed unit,
 //! a line in the log and an entry in `docker volume inspect`, and the next `docker run` of the volume starts it anew.
+//!
+//! A death while the healing ends must not be overlooked: systemd takes a request to start a unit that is starting for
+//! the same request. So the unit looks once more when it stops (`--look-again`), and from then on a request counts.
 
 pub mod graft;
 pub mod record;
@@ -17,42 +20,60 @@ use crate::{
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
     logging,
-    mount::{MountError, Mounter, Reason, healer, mountinfo::Mount, unit},
+    mount::{MountError, Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
     paths::Paths,
     references::{ReferenceBook, Uptime},
     store::Store,
-    volume::{Spec, VolumeName},
+    volume::{Remote, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
 use graft::Graft;
-use record::{HealingBook, Pace, Record, too_often};
+use record::{HealingBook, Pace, Record, Unhealed, too_often};
 use stale::Stale;
 use std::{
-    iter,
-    path::PathBuf,
+    collections::BTreeSet,
+    env, iter,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     process::Command,
+    task::{JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout},
 };
 
-/// How long one container may take. What hangs in it is left behind.
+/// How long one container may take.
 const GRAFT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many containers are worked on at once. One that hangs holds up the others of its group only.
+const GRAFTS_AT_ONCE: usize = 8;
+
+/// How long all of them may take: the volume is locked meanwhile.
+const GRAFTS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest pause between two attempts to reach the server.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The pause after a question that could not be asked: the host is out of memory or processes.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the server may be out of reach. The next `docker run` of the volume tries again.
 const OUTAGE: Duration = Duration::from_secs(3600);
 
-/// Runs one healing to its end.
+/// Runs one healing to its end; or, if it is to `look_again`, asks for another one where the mount is dead already.
 #[must_use]
-pub fn run(layout: &Layout, name: &VolumeName) -> ExitCode {
+pub fn run(layout: &Layout, name: &VolumeName, look_again: bool) -> ExitCode {
     logging::start(&Config::read(&layout.paths().config_file()).unwrap_or_default().log);
-    let healing = async { Healer::open(layout, name)?.heal().await };
+    // systemd.exec(5). A healing that failed has had its reasons.
+    if look_again && env::var("SERVICE_RESULT").is_ok_and(|result| result != "success") {
+        return ExitCode::SUCCESS;
+    }
+    let healing = async {
+        let healer = Healer::open(layout, name)?;
+        if look_again { healer.look_again().await } else { healer.heal().await }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.context("cannot start").and_then(|runtime| {
         let result = runtime.block_on(healing);
@@ -64,8 +85,21 @@ pub fn run(layout: &Layout, name: &VolumeName) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!(volume = %name, "volume {name}: its containers are not healed: {e:#}");
+            note_trouble(&layout.paths(), name, &format!("{e:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Tells `docker volume inspect`.
+fn note_trouble(paths: &Paths, name: &VolumeName, trouble: &str) {
+    let noted = HealingBook::open(paths).and_then(|book| {
+        let mut record = book.read(name);
+        record.trouble = Some(trouble.to_owned());
+        book.write(name, &record)
+    });
+    if let Err(e) = noted {
+        tracing::warn!(volume = %name, "volume {name}: cannot note what the healing did, ignoring: {e}");
     }
 }
 
@@ -73,6 +107,7 @@ struct Healer<'a> {
     name: &'a VolumeName,
     program: PathBuf,
     config: Arc<Config>,
+    paths: Paths,
     store: Store,
     references: ReferenceBook,
     book: HealingBook,
@@ -90,6 +125,16 @@ enum Round {
     NoMount(MountError),
 }
 
+/// What became of the host's mount.
+enum HostMount {
+    /// Its sshfs is there, if only waiting for its server.
+    Lives(Mount),
+    /// Its sshfs has ended, or there is no mount at all.
+    Lost(Option<Mount>),
+    /// That could not be found out now.
+    Unknown,
+}
+
 impl<'a> Healer<'a> {
     fn open(layout: &Layout, name: &'a VolumeName) -> Result<Self> {
         ensure!(libsystemd::daemon::booted(), "it needs systemd as PID 1");
@@ -100,7 +145,7 @@ impl<'a> Healer<'a> {
         let file = paths.config_file();
         let config = Config::read(&file).with_context(|| format!("{} is not valid", file.display()))?;
         let config = Arc::new(config);
-        let program = std::env::current_exe()?;
+        let program = env::current_exe()?;
         let launcher = Box::new(SystemdLauncher::new(layout.user.clone()));
         Ok(Self {
             name,
@@ -108,7 +153,8 @@ impl<'a> Healer<'a> {
             references: ReferenceBook::open(&paths)?,
             book: HealingBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,
-            mounter: Mounter::open(paths, Arc::clone(&config), launcher, program.clone())?,
+            mounter: Mounter::open(paths.clone(), Arc::clone(&config), launcher, program.clone())?,
+            paths,
             program,
             config,
         })
@@ -120,17 +166,33 @@ impl<'a> Healer<'a> {
         let mut pauses = pauses_while_unreachable();
         loop {
             let lock = self.locks.lock(self.name).await;
-            let round = self.round(&lock, waited).await?;
+            let round = if let Some(stored) = self.store.read(self.name) {
+                let definition = stored.definition?;
+                let spec = Spec::parse(&definition.options, definition.has_password, &self.config.policy)?;
+                self.round(&lock, &spec, waited).await?
+            } else {
+                // Removed meanwhile. Locking has made the file of its lock anew.
+                lock.retire();
+                return Ok(());
+            };
             drop(lock);
             waited = match round {
                 Round::Done => return Ok(()),
                 Round::Again(pause) => pause,
                 Round::NoMount(e) if begin.elapsed() > OUTAGE => {
-                    bail!("given up after {} minutes: {e}", OUTAGE.as_secs() / 60)
+                    bail!(
+                        "sshfs died, and there was no fresh mount for {} minutes: {e}",
+                        OUTAGE.as_secs() / 60
+                    )
                 }
                 Round::NoMount(e) => {
                     let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
                     tracing::warn!(volume = %self.name, "volume {}: no fresh mount yet: {e}; trying again in {pause:?}", self.name);
+                    note_trouble(
+                        &self.paths,
+                        self.name,
+                        &format!("sshfs died, and there is no fresh mount yet: {e}"),
+                    );
                     pause
                 }
             };
@@ -138,60 +200,76 @@ impl<'a> Healer<'a> {
         }
     }
 
-    /// Does what can be done now, having waited for so long since the last round.
-    async fn round(&self, _lock: &VolumeLock, waited: Duration) -> Result<Round> {
-        let name = self.name;
-        let Some(stored) = self.store.read(name) else { return Ok(Round::Done) };
-        let definition = stored.definition?;
-        let spec = Spec::parse(&definition.options, definition.has_password, &self.config.policy)?;
-
-        let mut record = self.book.read(name);
-        let mounted = self.mounter.mounted(name)?;
-        let lives = self.is_alive(mounted.as_ref()).await;
-        if !lives {
-            if !self.is_needed(mounted.as_ref()).await? {
-                // What is left of a daemon that was killed while it mounted.
-                self.mounter.unmount(name, Reason::Asked).await?;
-                return Ok(Round::Done);
-            }
-            match record.pace(Uptime::now()) {
-                Pace::GiveUp => return self.give_up(record),
-                Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
-                Pace::After(_) => record.note_renewal(Uptime::now()),
-            }
-            let deadline = Instant::now() + self.config.mount_timeout;
-            if let Err(e) = self.mounter.mount(name, &spec, true, deadline).await {
-                // That was no renewal, so it does not count as one.
-                let trouble = Some(format!("sshfs died, and there is no fresh mount yet: {e}"));
-                self.note(&Record { trouble, ..self.book.read(name) });
-                return Ok(Round::NoMount(e));
+    async fn look_again(&self) -> Result<()> {
+        if let Some(mount) = self.mounter.mounted(self.name)? {
+            if self.mounter.ask(&mount).await.is_dead() {
+                self.mounter.request_healing(self.name).await;
             }
         }
+        Ok(())
+    }
+
+    /// Does what can be done now, having waited for so long since the last round.
+    async fn round(&self, _lock: &VolumeLock, spec: &Spec, waited: Duration) -> Result<Round> {
+        let name = self.name;
+        let mut record = self.book.read(name);
+        match self.host_mount(spec).await? {
+            HostMount::Unknown => return Ok(Round::Again(SHORTAGE_PAUSE)),
+            HostMount::Lives(_) => {}
+            HostMount::Lost(dead) => {
+                if !self.is_needed(&spec.remote, dead.as_ref()).await? {
+                    // What is left of a daemon that was killed while it mounted.
+                    self.mounter.unmount(name, Reason::Asked).await?;
+                    return Ok(Round::Done);
+                }
+                match record.pace(Uptime::now()) {
+                    Pace::GiveUp => return self.give_up(&spec.remote, record).await,
+                    Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
+                    Pace::After(_) => {}
+                }
+                let deadline = Instant::now() + self.config.mount_timeout;
+                if let Err(e) = self.mounter.mount(name, spec, true, deadline).await {
+                    return Ok(Round::NoMount(e));
+                }
+                record.note_renewal(Uptime::now());
+            }
+        }
+        let HostMount::Lives(live) = self.host_mount(spec).await? else {
+            self.note(&record);
+            return Ok(Round::Again(Duration::ZERO));
+        };
         record.trouble = None;
-        record.unhealed = self.graft_all().await?;
+        record.unhealed = self.graft_all(&spec.remote, &live).await?;
         self.note(&record);
-        let mounted = self.mounter.mounted(name)?;
-        if !self.is_alive(mounted.as_ref()).await {
+        if let HostMount::Lost(_) = self.host_mount(spec).await? {
             return Ok(Round::Again(Duration::ZERO));
         }
+        let unhealed: Vec<_> = record.unhealed.iter().map(ToString::to_string).collect();
         ensure!(
-            record.unhealed.is_empty(),
-            "these stay without the volume until they restart: {}",
-            record.unhealed.join("; ")
+            unhealed.is_empty(),
+            "these are without the volume until they restart: {}",
+            unhealed.join("; ")
         );
         Ok(Round::Done)
     }
 
-    /// A mount that hangs lives: its sshfs is there and connects again by itself.
-    async fn is_alive(&self, mounted: Option<&Mount>) -> bool {
-        match mounted {
-            Some(mount) => !self.mounter.is_dead(mount).await,
-            None => false,
-        }
+    async fn host_mount(&self, spec: &Spec) -> Result<HostMount> {
+        let Some(mount) = self.mounter.mounted(self.name)? else { return Ok(HostMount::Lost(None)) };
+        ensure!(
+            fuse::is_of(&mount, self.name, &spec.remote),
+            "{} is a mount of {}, which is not ours; unmount it",
+            mount.mountpoint.display(),
+            mount.source
+        );
+        Ok(match self.mounter.ask(&mount).await {
+            Answer::NotAsked => HostMount::Unknown,
+            answer if answer.is_dead() => HostMount::Lost(Some(mount)),
+            Answer::Alive | Answer::Failed(_) | Answer::TimedOut => HostMount::Lives(mount),
+        })
     }
 
     /// Whether somebody has the dead mount, or has been given its path.
-    async fn is_needed(&self, dead: Option<&Mount>) -> Result<bool> {
+    async fn is_needed(&self, remote: &Remote, dead: Option<&Mount>) -> Result<bool> {
         if !self.references.read(self.name).is_empty() {
             return Ok(true);
         }
@@ -200,13 +278,19 @@ impl<'a> Healer<'a> {
                 return Ok(true);
             }
         }
-        Ok(!stale::find(self.name, dead.map(|mount| mount.device))?.is_empty())
+        Ok(!self.stale(remote, dead).await?.is_empty())
     }
 
-    fn give_up(&self, mut record: Record) -> Result<Round> {
-        let live = None;
-        record.unhealed = stale::find(self.name, live)?.iter().map(ToString::to_string).collect();
-        record.trouble = Some(format!("given up: {}", too_often()));
+    async fn stale(&self, remote: &Remote, live: Option<&Mount>) -> Result<Vec<Stale>> {
+        let (name, remote, live) = (self.name.clone(), remote.clone(), live.map(|mount| mount.device));
+        Ok(spawn_blocking(move || stale::find(&name, &remote, live)).await??)
+    }
+
+    async fn give_up(&self, remote: &Remote, mut record: Record) -> Result<Round> {
+        record.unhealed =
+            self.stale(remote, None).await?.iter().map(|stale| Unhealed::new(stale, "")).collect();
+        // Whoever asks again gets a new series.
+        record.forget_series();
         self.note(&record);
         bail!(
             "given up, because {}; see 'journalctl -u {}'; the next 'docker run' or 'systemctl start {}' tries again",
@@ -216,39 +300,43 @@ impl<'a> Healer<'a> {
         )
     }
 
-    /// Puts the live mount into every container that has a dead one. Goes on when one fails; returns those with the
-    /// reasons.
-    async fn graft_all(&self) -> Result<Vec<String>> {
-        let Some(live) = self.mounter.mounted(self.name)? else { return Ok(Vec::new()) };
-        let mut unhealed = Vec::new();
-        for stale in stale::find(self.name, Some(live.device))? {
-            let started = Instant::now();
-            match self.graft(&stale).await {
-                Ok(()) => tracing::info!(
-                    volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
-                    self.name, started.elapsed().as_millis()
-                ),
-                Err(reason) => {
-                    tracing::error!(volume = %self.name, "volume {}: {stale} stays without it until it restarts: {reason:#}", self.name);
-                    unhealed.push(format!("{stale}: {reason:#}"));
+    /// Puts the live mount into every container that has a dead one. Goes on when one fails; returns those that have
+    /// it still, with the reasons.
+    async fn graft_all(&self, remote: &Remote, live: &Mount) -> Result<Vec<Unhealed>> {
+        let deadline = Instant::now() + GRAFTS_PATIENCE;
+        let mut failed = Vec::new();
+        for group in self.stale(remote, Some(live)).await?.chunks(GRAFTS_AT_ONCE) {
+            let mut grafts = JoinSet::new();
+            for stale in group.iter().cloned() {
+                let (graft, program) = (Graft::over(&stale.mount, stale.pid, live), self.program.clone());
+                grafts.spawn(async move {
+                    let started = Instant::now();
+                    let result = graft_one(&stale, &graft, &program, deadline).await;
+                    (stale, result, started.elapsed())
+                });
+            }
+            while let Some(grafted) = grafts.join_next().await {
+                let (stale, result, took) = grafted?;
+                match result {
+                    Ok(()) => tracing::info!(
+                        volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
+                        self.name, took.as_millis()
+                    ),
+                    Err(reason) => failed.push(Unhealed::new(&stale, &format!("{reason:#}"))),
                 }
             }
         }
-        Ok(unhealed)
-    }
-
-    async fn graft(&self, stale: &Stale) -> Result<()> {
-        if let Some(obstacle) = stale.obstacle {
-            bail!(obstacle);
+        if failed.is_empty() {
+            return Ok(failed);
         }
-        let graft = Graft::over(&stale.mount, stale.pid, self.mounter.mountpoint(self.name));
-        let mut command = Command::new(&self.program);
-        command.args(graft.arguments()).stdin(Stdio::null()).stdout(Stdio::null());
-        let output = timeout(GRAFT_PATIENCE, command.output())
-            .await
-            .with_context(|| format!("it hung for {} s", GRAFT_PATIENCE.as_secs()))??;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim_end());
-        Ok(())
+        // A container that ended meanwhile needs nothing; one on a shared mount may have got it with another.
+        let still: BTreeSet<_> =
+            self.stale(remote, Some(live)).await?.iter().map(|stale| stale.mount.id).collect();
+        failed.retain(|unhealed| still.contains(&unhealed.mount));
+        for unhealed in &failed {
+            tracing::error!(volume = %self.name, "volume {}: without it until a restart: {unhealed}", self.name);
+        }
+        Ok(failed)
     }
 
     fn note(&self, record: &Record) {
@@ -256,6 +344,22 @@ impl<'a> Healer<'a> {
             tracing::warn!(volume = %self.name, "volume {}: cannot note what the healing did, ignoring: {e}", self.name);
         }
     }
+}
+
+async fn graft_one(stale: &Stale, graft: &Graft, program: &Path, deadline: Instant) -> Result<()> {
+    if let Some(obstacle) = stale.obstacle {
+        bail!(obstacle);
+    }
+    let patience = GRAFT_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
+    let mut command = Command::new(program);
+    // Killed when it is given up: it must not act later, nor keep the container's mount namespace.
+    command.args(graft.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let output = timeout(patience, command.output())
+        .await
+        .with_context(|| format!("it hung for {} s", patience.as_secs()))??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{} ({})", said.trim_end(), output.status);
+    Ok(())
 }
 
 /// Pauses between attempts to reach the server: doubled each time, up to a limit.

@@ -3,23 +3,24 @@
 //! `healing/NAME.json`, schema 1:
 //!
 //! ```json
-//! { "schema": 1, "renewed": [4711, 4712], "trouble": "sshfs died …", "unhealed": ["container 3f2a at /data: …"] }
+//! { "schema": 1, "renewed": [4711, 4712], "trouble": "sshfs died …",
+//!   "unhealed": [{ "mount": 1234, "what": "container 3f2a at /data: …" }] }
 //! ```
 //!
 //! `renewed` is when a dead mount was replaced, in seconds since boot. The file goes when the volume is unmounted. One
 //! that cannot be read counts as none.
 
-use super::stale;
+use super::stale::{self, Stale};
 use crate::{
     directories,
     mount::mountinfo::Device,
     paths::Paths,
     references::Uptime,
     replace::{self, Durability},
-    volume::VolumeName,
+    volume::{Remote, VolumeName},
 };
 use serde::{Deserialize, Serialize};
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fmt, fs, io, path::PathBuf, time::Duration};
 
 const SCHEMA: u32 = 1;
 
@@ -42,8 +43,31 @@ pub struct Record {
     pub(super) renewed: Vec<Uptime>,
     /// Why there is no fresh mount, if there is none.
     pub trouble: Option<String>,
-    /// Mounts in containers that stay dead, each with the reason.
-    pub unhealed: Vec<String>,
+    /// Mounts in containers that stay dead.
+    pub unhealed: Vec<Unhealed>,
+}
+
+/// A mount in a container that stays dead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unhealed {
+    /// Its id, by which it is known again.
+    pub mount: u32,
+    what: String,
+}
+
+impl Unhealed {
+    /// Names a stale mount, with the reason if there is one of its own.
+    #[must_use]
+    pub fn new(stale: &Stale, reason: &str) -> Self {
+        let what = if reason.is_empty() { stale.to_string() } else { format!("{stale}: {reason}") };
+        Self { mount: stale.mount.id, what }
+    }
+}
+
+impl fmt::Display for Unhealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
 }
 
 /// Whether a dead mount is replaced.
@@ -67,6 +91,17 @@ impl Record {
     pub fn note_renewal(&mut self, now: Uptime) {
         self.renewed.retain(|renewed| now.since(*renewed) < SERIES);
         self.renewed.push(now);
+    }
+
+    /// Whether containers may be without the volume.
+    #[must_use]
+    pub fn is_unfinished(&self) -> bool {
+        self.trouble.is_some() || !self.unhealed.is_empty()
+    }
+
+    /// Begins anew.
+    pub fn forget_series(&mut self) {
+        self.renewed.clear();
     }
 }
 
@@ -104,20 +139,22 @@ impl HealingBook {
     }
 
     /// Takes containers off the list that are gone, or have another mount now. `live` is the volume's file system.
-    pub fn forget_gone(&self, name: &VolumeName, live: Option<Device>) -> io::Result<()> {
+    pub fn forget_gone(&self, name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<()> {
         let mut record = self.read(name);
         if record.unhealed.is_empty() {
             return Ok(());
         }
-        let stale: Vec<_> = stale::find(name, live)?.iter().map(ToString::to_string).collect();
+        let stale = stale::find(name, remote, live)?;
         let before = record.unhealed.len();
-        record.unhealed.retain(|line| stale.iter().any(|stale| line.starts_with(stale)));
+        record.unhealed.retain(|unhealed| stale.iter().any(|stale| stale.mount.id == unhealed.mount));
         if record.unhealed.len() == before { Ok(()) } else { self.write(name, &record) }
     }
 
-    /// Forgets a volume that nobody uses any more.
-    pub fn forget(&self, name: &VolumeName) -> io::Result<()> {
-        replace::remove(&self.directory, &file_name(name), Durability::Process)
+    /// Forgets a volume that nobody uses any more. Returns whether it had been healed.
+    pub fn forget(&self, name: &VolumeName) -> io::Result<bool> {
+        let was_healed = self.directory.join(file_name(name)).exists();
+        replace::remove(&self.directory, &file_name(name), Durability::Process)?;
+        Ok(was_healed)
     }
 }
 
@@ -151,15 +188,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths { configuration: "/".into(), state: "/".into(), runtime: root.path().join("run") };
         let (book, name) = (HealingBook::open(&paths).unwrap(), VolumeName::new("data").unwrap());
-        let mut record = Record { unhealed: vec!["container x at /d: gone".to_owned()], ..Record::default() };
+        let unhealed = vec![Unhealed { mount: 7, what: "container x at /d: gone".to_owned() }];
+        let mut record = Record { unhealed, ..Record::default() };
         record.note_renewal(at(7));
         book.write(&name, &record).unwrap();
         assert_eq!(book.read(&name).unhealed, record.unhealed);
         assert_eq!(book.read(&name).renewed, [at(7)]);
         fs::write(paths.healing().join("data.json"), "{").unwrap();
         assert_eq!(book.read(&name), Record::default());
-        book.forget(&name).unwrap();
-        book.forget(&name).unwrap();
+        assert!(book.forget(&name).unwrap());
+        assert!(!book.forget(&name).unwrap());
         assert_eq!(fs::read_dir(paths.healing()).unwrap().count(), 0);
     }
 }

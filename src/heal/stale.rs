@@ -3,10 +3,10 @@
 use crate::{
     mount::{
         fuse,
-        holders::Everywhere,
+        holders::{Everywhere, Holder},
         mountinfo::{Device, Mount},
     },
-    volume::VolumeName,
+    volume::{Remote, VolumeName},
 };
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -41,12 +41,21 @@ impl fmt::Display for Stale {
     }
 }
 
-/// All stale mounts of a volume whose live file system, if it has one, is `live`.
-pub fn find(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
+impl Stale {
+    /// As one who holds the volume.
+    #[must_use]
+    pub fn holder(&self) -> Holder {
+        Holder { pid: self.pid, command: self.who.clone(), mountpoint: self.mount.mountpoint.clone() }
+    }
+}
+
+/// All stale mounts of a volume whose live file system, if it has one, is `live`. Reads all of /proc.
+pub fn find(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
     let everywhere = Everywhere::read()?;
     let mut found: Vec<_> = everywhere
         .iter()
-        .filter(|mount| fuse::is_of(mount, name) && Some(mount.device) != live)
+        .filter(|mount| fuse::is_of(mount, name, remote) && Some(mount.device) != live)
+        .filter(|mount| !everywhere.iter().any(|other| covers(other, mount)))
         .filter_map(|mount| {
             let obstacle = match made_by_root(mount.device) {
                 Some(false) => return None,
@@ -61,6 +70,12 @@ pub fn find(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
         .collect();
     found.sort_by_key(|stale| stale.mount.id);
     Ok(found)
+}
+
+/// Whether `other` lies on all of `mount`, so that nobody sees it: an earlier healing put it there on a kernel that cannot
+/// put it beneath.
+fn covers(other: &Mount, mount: &Mount) -> bool {
+    other.parent == mount.id && other.mountpoint == mount.mountpoint
 }
 
 /// The control files of FUSE.
@@ -80,10 +95,11 @@ fn made_by_root(device: Device) -> Option<bool> {
 /// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.
 fn describe(pid: u32) -> String {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let command = read("comm");
+    // A process chooses its own name.
+    let command: String = read("comm").chars().filter(|c| !c.is_control()).collect();
     match container_id(&read("cgroup")) {
-        Some(id) => format!("container {id} ({}, pid {pid})", command.trim_end()),
-        None => format!("process {pid} ({})", command.trim_end()),
+        Some(id) => format!("container {id} ({command}, pid {pid})"),
+        None => format!("process {pid} ({command})"),
     }
 }
 

@@ -139,6 +139,10 @@ impl Launcher for ChildLauncher {
         Box::pin(async move { tracing::debug!("without systemd there is no {unit}") })
     }
 
+    fn forget_failure<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
     fn outlives_us(&self) -> bool {
         false
     }

@@ -113,6 +113,9 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Asks for an installed unit to be started and does not wait for it. That it cannot be is logged.
     fn request<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
 
+    /// Forgets that an installed unit has failed.
+    fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
     /// Whether what was started goes on when this process ends.
     fn outlives_us(&self) -> bool;
 

@@ -165,6 +165,17 @@ impl Launcher for SystemdLauncher {
         })
     }
 
+    fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let forget = async {
+                let connection = Connection::system().await?;
+                ManagerProxy::new(&connection).await?.reset_failed_unit(unit).await
+            };
+            // That there is no such unit is as good.
+            _ = timeout(STOP_PATIENCE, forget).await;
+        })
+    }
+
     fn outlives_us(&self) -> bool {
         true
     }

@@ -22,6 +22,12 @@ pub enum MountError {
     /// Somebody mounted something else there.
     #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
     Foreign(Box<Mount>),
+    /// Something was mounted over a directory above, a new disk for example, while containers use it.
+    #[error(
+        "containers use its mount at {}, which another mount over a directory above hides; stop them, then try again",
+        .0.mountpoint.display()
+    )]
+    Hidden(Box<Mount>),
     /// It is mounted, containers use it, and the server does not answer.
     #[error(
         "it is mounted and in use, but the server did not answer for {}s; check the server and the network",

@@ -19,18 +19,17 @@ use std::{
 /// The type that mountinfo shows.
 pub const FILESYSTEM: &str = "fuse.sshfs";
 
-/// What mount(8) shows as the source of a volume's mount. The name in it tells, in every mount namespace and after the
-/// end of sshfs, whose mount that is; it ends at the first `=`, which no name contains.
+/// What mount(8) shows as the source of a volume's mount. It tells, in every mount namespace and after the end of sshfs,
+/// whose mount that is. No name contains a `=`, so two volumes never have the same.
 #[must_use]
 pub fn source(name: &VolumeName, remote: &Remote) -> String {
     format!("{name}={remote}")
 }
 
-/// Whether a mount, wherever it is, shows the files of this volume.
+/// Whether a mount, wherever it is, says that it shows the files of this volume.
 #[must_use]
-pub fn is_of(mount: &Mount, name: &VolumeName) -> bool {
-    mount.filesystem == FILESYSTEM
-        && mount.source.split_once('=').is_some_and(|(volume, _)| volume == name.as_str())
+pub fn is_of(mount: &Mount, name: &VolumeName, remote: &Remote) -> bool {
+    mount.filesystem == FILESYSTEM && mount.source == source(name, remote)
 }
 
 /// Why there is no FUSE mount.

@@ -55,6 +55,15 @@ pub enum Reason {
     Swept,
 }
 
+/// What a call of [`Mounter::mount`] found or did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The volume was mounted already.
+    Before,
+    /// It is a mount that nobody has yet, not even who had the volume before.
+    Anew,
+}
+
 /// Makes and takes away the mounts of volumes.
 #[derive(Debug)]
 pub struct Mounter {
@@ -67,17 +76,23 @@ pub struct Mounter {
 }
 
 impl Mounter {
-    /// Prepares the directories for mountpoints.
+    /// A mounter for the directories that [`Self::make_view`] makes.
     pub fn open(
         paths: Paths,
         config: Arc<Config>,
         launcher: Box<dyn Launcher>,
         program: PathBuf,
     ) -> io::Result<Self> {
-        directories::ensure(&paths.mountpoint_directories(), 0o711)?;
-        directories::ensure(&paths.mountpoints(), 0o711)?;
         directories::ensure(&paths.pinned_host_keys(), 0o711)?;
-        let (directories, view) = (paths.mountpoint_directories(), paths.mountpoints());
+        let prober = Arc::new(Prober::new(program.clone()));
+        Ok(Self { paths, config, launcher, prober, program })
+    }
+
+    /// Makes the directories for mountpoints and their read-only view. For the daemon only, which is alone.
+    pub fn make_view(&self) -> io::Result<()> {
+        let (directories, view) = (self.paths.mountpoint_directories(), self.paths.mountpoints());
+        directories::ensure(&directories, 0o711)?;
+        directories::ensure(&view, 0o711)?;
         match mountinfo::at(&view)? {
             None => fuse::make_view(&directories, &view)?,
             Some(_) => match fuse::protect_view(&view) {
@@ -86,8 +101,7 @@ impl Mounter {
                 protected => protected?,
             },
         }
-        let prober = Arc::new(Prober::new(program.clone()));
-        Ok(Self { paths, config, launcher, prober, program })
+        Ok(())
     }
 
     /// The path that Docker gets.
@@ -114,9 +128,19 @@ impl Mounter {
         mountinfo::at(&self.mountpoint(name))
     }
 
-    /// Whether the process that served a mount has ended.
-    pub async fn is_dead(&self, mount: &Mount) -> bool {
-        self.prober.ask(mount, LIVE_PATIENCE).await.is_dead()
+    /// Asks a mount whether it answers.
+    pub async fn ask(&self, mount: &Mount) -> Answer {
+        self.prober.ask(mount, LIVE_PATIENCE).await
+    }
+
+    /// Has the containers healed that may have a dead mount of the volume, in a unit of its own.
+    pub async fn request_healing(&self, name: &VolumeName) {
+        self.launcher.request(&healer(name)).await;
+    }
+
+    /// Makes systemd forget that a healing failed.
+    pub async fn forget_failed_healing(&self, name: &VolumeName) {
+        self.launcher.forget_failure(&healer(name)).await;
     }
 
     /// Makes sure that the volume is mounted and answers. `in_use` says that somebody relies on the mount that may be
@@ -127,19 +151,23 @@ impl Mounter {
         spec: &Spec,
         in_use: bool,
         deadline: Instant,
-    ) -> Result<(), MountError> {
+    ) -> Result<Made, MountError> {
         let existing = self.mounted(name).map_err(local("reading mountinfo"))?;
-        let mut replaced = false;
         if let Some(existing) = existing {
             if existing.filesystem != fuse::FILESYSTEM {
                 return Err(MountError::Foreign(Box::new(existing)));
             }
             let patience = LIVE_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
             match self.prober.ask(&existing, patience).await {
-                Answer::Alive => return Ok(()),
+                Answer::Alive => return Ok(Made::Before),
+                Answer::Failed(probe::HIDDEN) => {
+                    // Its containers work; a second sshfs in the same unit would take theirs away.
+                    if !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {
+                        return Err(MountError::Hidden(Box::new(existing)));
+                    }
+                }
                 answer if answer.is_dead() => {
                     tracing::warn!(volume = %name, "volume {name}: its mount is dead, replacing it");
-                    replaced = true;
                 }
                 answer => {
                     if in_use || !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {
@@ -155,19 +183,13 @@ impl Mounter {
         let started = Instant::now();
         let result = self.mount_anew(name, spec, deadline).await;
         match &result {
-            Ok(()) => {
-                tracing::info!(
-                    volume = %name, remote = %spec.remote, unit = %unit(name),
-                    "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
-                );
-                if replaced {
-                    // The healing that the end of the old one started may have given up long ago.
-                    self.launcher.request(&healer(name)).await;
-                }
-            }
+            Ok(()) => tracing::info!(
+                volume = %name, remote = %spec.remote, unit = %unit(name),
+                "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
+            ),
             Err(_) => self.tear_down(name).await,
         }
-        result
+        result.map(|()| Made::Anew)
     }
 
     async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
@@ -225,7 +247,9 @@ impl Mounter {
                 return Err(MountError::Remote(cause));
             }
         }
-        self.tune(name, spec)
+        self.tune(name, spec)?;
+        // From when the report is dropped, the unit's end starts the healing. Until then it is this call's failure.
+        if report.has_ended() { Err(MountError::Remote(diagnosis::diagnose(&report.said()))) } else { Ok(()) }
     }
 
     /// The mount that was just made, as mountinfo has it.

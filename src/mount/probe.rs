@@ -16,6 +16,9 @@ use std::{
 };
 use tokio::{process::Command, time::timeout};
 
+/// The error number that says: what answers at the path is another file system.
+pub const HIDDEN: Errno = Errno::ESTALE;
+
 /// What became of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -107,7 +110,7 @@ pub fn answer(device: Device, mountpoint: &Path) -> ExitCode {
         return code(errno);
     }
     match std::fs::metadata(mountpoint) {
-        Ok(metadata) if Device::of(metadata.dev()) != device => code(Errno::ENODEV),
+        Ok(metadata) if Device::of(metadata.dev()) != device => code(HIDDEN),
         Ok(metadata) if metadata.is_dir() => ExitCode::SUCCESS,
         Ok(_) => code(Errno::ENOTDIR),
         Err(e) => code(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),

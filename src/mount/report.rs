@@ -51,6 +51,12 @@ impl Report {
         _ = self.ended.clone().wait_for(|ended| *ended).await;
     }
 
+    /// Whether sshfs has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     /// All that was said up to now.
     #[must_use]
     pub fn said(&self) -> String {

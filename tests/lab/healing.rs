@@ -208,10 +208,11 @@ fn a_volume_inside_of_the_volume_is_not_lost_and_the_container_is_named(lab: &La
     outer.wait_until_swept()
 }
 
-/// A user of the host mounts FUSE in a user namespace of his own and calls it a mount of the volume.
+/// On every distribution's host /dev/fuse is for all users. One of them mounts FUSE in a user namespace of his own and calls it a mount of the volume.
 const FORGERY: &str = "
+rm -f /var/tmp/fuse; mknod -m 666 /var/tmp/fuse c 10 229
 setpriv --reuid 4711 --regid 4711 --clear-groups unshare --user --map-root-user --mount sh -c '
-    exec 3<>/dev/fuse
+    exec 3<>/var/tmp/fuse
     mount -i -t fuse.sshfs -o fd=3,rootmode=40000,user_id=0,group_id=0 coveted=alice@x:/ /mnt
     exec sleep 600' > /tmp/forgery.log 2>&1 &
 for i in $(seq 100); do grep -ls ' /mnt .* fuse.sshfs coveted=' /proc/[0-9]*/mountinfo && exit; sleep 0.1; done

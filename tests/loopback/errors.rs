@@ -2,12 +2,17 @@
 
 use crate::{
     cases,
-    sshd::{Sshd, Tarpit, free_port, make_key, public_key},
+    sshd::{Sshd, Tarpit, free_port, make_key, public_key, wait_for},
     world::{ABSENT, World},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
 };
 use std::{collections::HashSet, fs};
 
 cases![
+    a_hard_mount_does_not_repeat_a_login_that_was_refused,
     each_cause_has_a_sentence_of_its_own,
     a_changed_host_key_is_refused_with_its_fingerprint,
     an_unknown_host_key_is_refused_where_yes_is_asked,
@@ -140,4 +145,23 @@ fn a_key_file_that_went_away_is_named() {
     fs::remove_file(world.path("id")).unwrap();
     let reply = world.client().mount("data", "x");
     assert!(reply.err().contains("/id does not exist"), "{}", reply.err());
+}
+
+fn a_hard_mount_does_not_repeat_a_login_that_was_refused() {
+    let world = World::new();
+    world.create_with("data", &[("hard", "")]).ok();
+    let path = world.mount("data", "x");
+    fs::write(world.path("sshd/authorized_keys"), "").unwrap();
+    for pid in world.processes("ssh -x -a") {
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    }
+    let refused = || world.daemon.log().matches("Permission denied (").count();
+    wait_for(|| world.processes("ssh -x -a").is_empty(), "ssh has ended");
+    // The first access may still meet the end of the old connection.
+    let fails = || fs::metadata(path.join("file")).is_err_and(|e| e.raw_os_error() == Some(5));
+    wait_for(|| fails() && refused() > 0, "an access fails because of the login");
+    assert!((0..20).all(|_| fails()));
+    assert!(refused() < 4, "{} logins within a moment", refused());
+    assert_eq!(world.processes("ssh -x -a"), [0; 0], "it goes on trying");
+    world.client().unmount("data", "x").ok();
 }
