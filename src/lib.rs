@@ -1,8 +1,8 @@
 //! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
-//! [`mount`] → [`launcher`]. [`heal`] repairs what containers have when
-//! sshfs dies. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`].
+//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is
+//! started by systemd when that dies, and gives running containers a fresh mount.
 
 pub mod activation;
 pub mod askpass;

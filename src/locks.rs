@@ -1,5 +1,8 @@
 //! A lock per volume. Calls for one volume run one after another, calls for different volumes do not wait for each
 //! other. Healing is a process of its own, so the lock is one between processes too: flock(2) on a file per volume.
+//!
+//! Who holds a lock does nothing without a deadline, so nobody waits for ever; the longest is a mount and the clearing away
+//! of one that failed.
 
 use crate::{directories, paths::Paths, volume::VolumeName};
 use nix::{

@@ -56,8 +56,8 @@ pub struct Plan {
 }
 
 /// Plans the mount of `spec` with the mountpoint passed as standard input. `program` is this program, which sshfs starts
-/// in the place of ssh. `ssh_config` is the administrator's file, if
-/// there is one; the files of the user that runs ssh are never read.
+/// in the place of ssh. `ssh_config` is the administrator's file, if there is one; the files of the user that runs ssh are
+/// never read.
 #[must_use]
 pub fn plan(
     name: &VolumeName,
