@@ -53,7 +53,11 @@ fn never_wait(before: &BTreeSet<RawFd>) -> io::Result<()> {
 
 fn open_files() -> BTreeSet<RawFd> {
     let entries = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    let mut numbers: BTreeSet<RawFd> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    // The listing itself had one of them, which the next file gets.
+    numbers.retain(|fd| fs::symlink_metadata(format!("/proc/self/fd/{fd}")).is_ok());
+    numbers
 }
 
 fn is_socket(fd: RawFd) -> bool {
@@ -65,4 +69,19 @@ pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         tracing::event!(Level::ERROR, "bug: {panic}");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::{fd::AsRawFd, unix::net::UnixDatagram};
+
+    #[test]
+    fn what_is_open_is_found_and_the_listing_is_not_part_of_it() {
+        let socket = UnixDatagram::unbound().unwrap();
+        assert!(open_files().contains(&socket.as_raw_fd()) && is_socket(socket.as_raw_fd()));
+        let number = socket.as_raw_fd();
+        drop(socket);
+        assert!(!is_socket(number));
+    }
 }
