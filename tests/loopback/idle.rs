@@ -39,8 +39,12 @@ struct Activator {
 impl Activator {
     /// A world whose daemon ends after `quiet` seconds, with further lines of config.toml.
     fn start(quiet: &str, lines: &str) -> Self {
-        let mut world = World::with_config(&format!("[daemon]\nidle_exit = {quiet}\n{lines}"));
+        // The first daemon must not end before it was seen to answer.
+        let mut world = World::with_config(lines);
         world.daemon.end(Signal::SIGTERM);
+        let config = world.path("etc/config.toml");
+        let all = fs::read_to_string(&config).expect("a configuration");
+        fs::write(&config, format!("{all}[daemon]\nidle_exit = {quiet}\n")).expect("a configuration");
         let (world, starts, stop) = (Arc::new(world), Arc::default(), Arc::default());
         let thread = {
             let (world, starts, stop) = (Arc::clone(&world), Arc::clone(&starts), Arc::clone(&stop));
