@@ -171,7 +171,8 @@ async fn idle(activity: Activity, driver: Arc<Driver>, quiet: Option<Duration>) 
     let Some(quiet) = quiet else { return std::future::pending().await };
     activity.quiet_for(quiet).await;
     while !driver.is_dispensable() {
-        sleep(SWEEP).await;
+        // What is left to do takes the sweep, or a call.
+        sleep(SWEEP.min(quiet)).await;
         activity.quiet_for(quiet).await;
     }
     tracing::info!("nobody has called for {quiet:?}, stopping until the next call");

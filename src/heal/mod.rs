@@ -6,8 +6,8 @@
 //! more and more slowly; an sshfs that dies again and again is given up ([`record`]). Either way the end is a failed unit,
 //! a line in the log and an entry in `docker volume inspect`, and the next `docker run` of the volume starts it anew.
 //!
-//! A death while the healing ends must not be overlooked: systemd takes a request to start a unit that is starting for
-//! the same request. So the unit looks once more when it stops (`--look-again`), and from then on a request counts.
+//! A death while the healing ends must not be overlooked: systemd does nothing when a unit that runs is to be started. So
+//! the unit looks once more when it stops (`--look-again`), and from then on a request counts.
 
 pub mod graft;
 pub mod record;

@@ -15,6 +15,7 @@ crate::cases![
     an_aborted_connection_is_replaced_too,
     no_write_lands_elsewhere_while_sshfs_is_killed_again_and_again,
     a_container_in_a_user_namespace_is_healed_too,
+    a_death_while_the_healing_ends_is_healed_too,
     healing_needs_no_daemon,
     a_volume_inside_of_the_volume_is_not_lost_and_the_container_is_named,
     a_forged_mount_of_another_user_gets_nothing,
@@ -175,6 +176,29 @@ fn a_container_in_a_user_namespace_is_healed_too(lab: &Lab) -> Result<()> {
         ensure!(took < HEALED, "healed after {took:?}");
         container.remove()
     })?;
+    volume.wait_until_unmounted()
+}
+
+fn a_death_while_the_healing_ends_is_healed_too(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("twice")?;
+    let container = volume.hold("twice-user")?;
+    // Between the end of the program and that of its unit, once.
+    let directory = "/run/systemd/system/sshfs-docker-heal@twice.service.d";
+    lab.host.sh(&format!(
+        "mkdir -p {directory}
+         printf '[Service]\\nExecStop=/bin/sh -c \"[ -e /run/twice ] || pkill -9 -x sshfs; touch /run/twice; sleep 0.3\"\\n' \
+             > {directory}/kill.conf
+         systemctl daemon-reload"
+    ))?;
+    let begin = Instant::now();
+    lab.kill_sshfs(&volume)?;
+    let healed = poll::until_true("the second death", Duration::from_secs(20), || {
+        Ok(lab.host.try_sh("test -e /run/twice")?.ok())
+    })
+    .and_then(|()| healed(&container, "echo back > /d/file", begin));
+    lab.host.sh(&format!("rm -rf {directory} /run/twice; systemctl daemon-reload"))?;
+    println!("fault-count: sshfs_killed=2 healing_ms={}", healed?.as_millis());
+    container.remove()?;
     volume.wait_until_unmounted()
 }
 
