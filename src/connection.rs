@@ -144,10 +144,10 @@ pub fn run(hard: bool, arguments: &[OsString]) -> ExitCode {
             }
         };
         match outcome {
-            Outcome::Ended(status) => return code(status),
+            Outcome::Ended(status) => return exit_code(status),
             // The user of a mount that never was waits for the reason.
             Outcome::Failed(status) if !hard || known == Entry::Empty || said.has_refusal() || hung_up() => {
-                return code(status);
+                return exit_code(status);
             }
             Outcome::Failed(_) => sleep(PAUSE),
         }
@@ -269,8 +269,9 @@ fn now() -> u64 {
     })
 }
 
-fn code(status: ExitStatus) -> ExitCode {
-    // As a shell says it: 128 and the signal.
+/// The exit code of a program that takes over the status of its child, as a shell says it: 128 and the signal.
+#[must_use]
+pub fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

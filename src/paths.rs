@@ -27,6 +27,12 @@
 use crate::volume::VolumeName;
 use std::path::PathBuf;
 
+/// The name of a volume's file in every directory that has one JSON file per volume.
+#[must_use]
+pub fn file_name(name: &VolumeName) -> String {
+    format!("{name}.json")
+}
+
 /// The three roots of the layout.
 #[derive(Clone, Debug)]
 pub struct Paths {

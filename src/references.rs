@@ -8,7 +8,7 @@
 //! cannot be read counts as no reference: the kernel still protects what is in use.
 
 use crate::{
-    paths::Paths,
+    paths::{Paths, file_name},
     replace::{self, Durability},
     volume::VolumeName,
 };
@@ -185,10 +185,6 @@ impl ReferenceBook {
         let json = serde_json::to_vec(&file)?;
         replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
     }
-}
-
-fn file_name(name: &VolumeName) -> String {
-    format!("{name}.json")
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 //! that volume's problem alone: it is reported, and never written or removed.
 
 use crate::{
-    paths::Paths,
+    paths::{Paths, file_name},
     replace::{self, Durability},
     volume::{VolumeName, options::Options},
 };
@@ -160,10 +160,6 @@ impl Store {
     pub fn password(&self, name: &VolumeName) -> io::Result<Zeroizing<String>> {
         fs::read_to_string(self.secrets.join(name.as_str())).map(Zeroizing::new)
     }
-}
-
-fn file_name(name: &VolumeName) -> String {
-    format!("{name}.json")
 }
 
 fn read(path: &Path) -> Result<Definition, Unreadable> {

@@ -12,7 +12,7 @@
 //! (`OnFailure=`): it is 0 where the mount never succeeded, of which the daemon has heard, and where it was unmounted.
 
 use crate::{
-    connection::{LEDGER, Ledger},
+    connection::{LEDGER, Ledger, exit_code},
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
     sys,
 };
@@ -25,7 +25,6 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read, Write},
-    os::unix::process::ExitStatusExt,
     path::Path,
     process::{Command, ExitCode, ExitStatus, Stdio},
     sync::mpsc,
@@ -54,7 +53,7 @@ pub fn run(connection: Option<u32>, argv: &[OsString]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match end {
-        Ok(status) if !status.success() => code(status),
+        Ok(status) if !status.success() => exit_code(status),
         Ok(_) if connection.is_some_and(still_mounted) => {
             pass_on(b"sshfs ended although its mount is still there\n");
             ExitCode::FAILURE
@@ -133,10 +132,4 @@ fn pass_on(text: &[u8]) {
 fn report(text: &[u8]) -> bool {
     let mut daemon = io::stdout().lock();
     daemon.write_all(text).and_then(|()| daemon.flush()).is_ok()
-}
-
-fn code(status: ExitStatus) -> ExitCode {
-    // As a shell says it: 128 and the signal.
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

@@ -17,11 +17,9 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
-    io,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::SystemTime,
 };
-use tokio::task::spawn_blocking;
 use zeroize::Zeroizing;
 
 impl Volumes {
@@ -127,9 +125,7 @@ impl Volumes {
     /// created under the name later.
     async fn refuse_while_containers_have_it(&self, volume: &Volume) -> Result<(), DriverError> {
         let Ok(spec) = &volume.spec else { return Ok(()) };
-        let (name, remote) = (volume.name.clone(), spec.remote.clone());
-        let stale = spawn_blocking(move || stale::find(&name, &remote, None)).await;
-        let held = match stale.map_err(io::Error::other).and_then(|found| found) {
+        let held = match stale::find(&volume.name, &spec.remote, None).await {
             Ok(stale) if stale.is_empty() => return Ok(()),
             Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
             Err(e) => UnmountError::from(e),

@@ -85,7 +85,7 @@ impl Driver {
                 locks,
                 store: Arc::new(store),
                 book,
-                healing: Arc::new(healing),
+                healing,
                 mounter,
                 config,
                 mistake,

@@ -3,7 +3,7 @@
 use super::DriverError;
 use crate::{
     config::Config,
-    heal::record::HealingBook,
+    heal::{record::HealingBook, stale},
     locks::VolumeLocks,
     mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
     protocol::VolumeInfo,
@@ -57,7 +57,7 @@ pub(super) struct Volumes {
     pub(super) locks: VolumeLocks,
     pub(super) store: Arc<Store>,
     pub(super) book: ReferenceBook,
-    pub(super) healing: Arc<HealingBook>,
+    pub(super) healing: HealingBook,
     pub(super) mounter: Mounter,
     pub(super) config: Arc<Config>,
     /// What is wrong with the configuration, if anything.
@@ -155,8 +155,11 @@ impl Volumes {
 
     async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
         let Ok(spec) = &volume.spec else { return Ok(()) };
-        let (healing, name, remote) = (Arc::clone(&self.healing), volume.name.clone(), spec.remote.clone());
-        spawn_blocking(move || healing.forget_gone(&name, &remote, live)).await.map_err(io::Error::other)?
+        if self.healing.read(&volume.name).unhealed.is_empty() {
+            return Ok(());
+        }
+        let stale = stale::find(&volume.name, &spec.remote, live).await?;
+        self.healing.forget_gone(&volume.name, &stale)
     }
 
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that

@@ -40,7 +40,7 @@ use std::{
 };
 use tokio::{
     process::Command,
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 
@@ -282,8 +282,7 @@ impl<'a> Healer<'a> {
     }
 
     async fn stale(&self, remote: &Remote, live: Option<&Mount>) -> Result<Vec<Stale>> {
-        let (name, remote, live) = (self.name.clone(), remote.clone(), live.map(|mount| mount.device));
-        Ok(spawn_blocking(move || stale::find(&name, &remote, live)).await??)
+        Ok(stale::find(self.name, remote, live.map(|mount| mount.device)).await?)
     }
 
     async fn give_up(&self, remote: &Remote, mut record: Record) -> Result<Round> {

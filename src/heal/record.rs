@@ -10,14 +10,13 @@
 //! `renewed` is when a dead mount was replaced, in seconds since boot. The file goes when the volume is unmounted. One
 //! that cannot be read counts as none.
 
-use super::stale::{self, Stale};
+use super::stale::Stale;
 use crate::{
     directories,
-    mount::mountinfo::Device,
-    paths::Paths,
+    paths::{Paths, file_name},
     references::Uptime,
     replace::{self, Durability},
-    volume::{Remote, VolumeName},
+    volume::VolumeName,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, fs, io, path::PathBuf, time::Duration};
@@ -138,13 +137,9 @@ impl HealingBook {
         replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
     }
 
-    /// Takes containers off the list that are gone, or have another mount now. `live` is the volume's file system.
-    pub fn forget_gone(&self, name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<()> {
+    /// Takes containers off the list that are gone, or have another mount now: all but those of `stale`.
+    pub fn forget_gone(&self, name: &VolumeName, stale: &[Stale]) -> io::Result<()> {
         let mut record = self.read(name);
-        if record.unhealed.is_empty() {
-            return Ok(());
-        }
-        let stale = stale::find(name, remote, live)?;
         let before = record.unhealed.len();
         record.unhealed.retain(|unhealed| stale.iter().any(|stale| stale.mount.id == unhealed.mount));
         if record.unhealed.len() == before { Ok(()) } else { self.write(name, &record) }
@@ -156,10 +151,6 @@ impl HealingBook {
         replace::remove(&self.directory, &file_name(name), Durability::Process)?;
         Ok(was_healed)
     }
-}
-
-fn file_name(name: &VolumeName) -> String {
-    format!("{name}.json")
 }
 
 #[cfg(test)]

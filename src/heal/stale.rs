@@ -9,6 +9,7 @@ use crate::{
     volume::{Remote, VolumeName},
 };
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
+use tokio::task::spawn_blocking;
 
 /// A mount of a volume, somewhere on the host or in a container, of a file system that is not the live one.
 #[derive(Clone, Debug)]
@@ -49,8 +50,14 @@ impl Stale {
     }
 }
 
-/// All stale mounts of a volume whose live file system, if it has one, is `live`. Reads all of /proc.
-pub fn find(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
+/// All stale mounts of a volume whose live file system, if it has one, is `live`.
+pub async fn find(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
+    let (name, remote) = (name.clone(), remote.clone());
+    // It reads all of /proc.
+    spawn_blocking(move || find_now(&name, &remote, live)).await.map_err(io::Error::other)?
+}
+
+fn find_now(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
     let everywhere = Everywhere::read()?;
     let mut found: Vec<_> = everywhere
         .iter()

@@ -74,8 +74,7 @@ impl SystemdLauncher {
     }
 
     async fn start_unit(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
-        let connection = Connection::system().await.map_err(LaunchError::Bus)?;
-        let manager = ManagerProxy::new(&connection).await.map_err(LaunchError::Bus)?;
+        let manager = manager().await.map_err(LaunchError::Bus)?;
         let sources = session.credentials.iter().map(|c| c.source.to_string()).collect::<Vec<_>>().join(", ");
         let launch = Launch::new(session)?;
         let result = match run_job(&manager, || launch.request(&manager, unit, &self.user)).await {
@@ -90,7 +89,7 @@ impl SystemdLauncher {
             Ok(()) => Ok(()),
             Err(JobError::Bus(e)) => Err(LaunchError::Bus(e)),
             Err(JobError::Request(e)) => Err(LaunchError::Refused(e)),
-            Err(JobError::Failed(reason)) => Err(match exit_status(&connection, &manager, unit).await {
+            Err(JobError::Failed(reason)) => Err(match exit_status(&manager, unit).await {
                 Some(EXIT_CREDENTIALS) => LaunchError::Credential(sources),
                 Some(EXIT_USER) => LaunchError::NoUser(self.user.clone()),
                 Some(status) => {
@@ -128,8 +127,7 @@ impl SystemdLauncher {
     }
 
     async fn stop_unit_and_wait(&self, unit: &str) -> Result<(), LaunchError> {
-        let connection = Connection::system().await.map_err(LaunchError::Bus)?;
-        let manager = ManagerProxy::new(&connection).await.map_err(LaunchError::Bus)?;
+        let manager = manager().await.map_err(LaunchError::Bus)?;
         let stop = run_job(&manager, || manager.stop_unit(unit, "replace"));
         match timeout(STOP_PATIENCE, stop).await {
             Ok(Ok(()) | Err(JobError::Failed(_))) => {}
@@ -153,10 +151,7 @@ impl Launcher for SystemdLauncher {
 
     fn request<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let request = async {
-                let connection = Connection::system().await?;
-                ManagerProxy::new(&connection).await?.start_unit(unit, "replace").await
-            };
+            let request = async { manager().await?.start_unit(unit, "replace").await };
             match timeout(STOP_PATIENCE, request).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) => tracing::warn!(unit, "cannot start {unit}: {e}"),
@@ -167,10 +162,7 @@ impl Launcher for SystemdLauncher {
 
     fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let forget = async {
-                let connection = Connection::system().await?;
-                ManagerProxy::new(&connection).await?.reset_failed_unit(unit).await
-            };
+            let forget = async { manager().await?.reset_failed_unit(unit).await };
             // That there is no such unit is as good.
             _ = timeout(STOP_PATIENCE, forget).await;
         })
@@ -254,6 +246,11 @@ impl Launch {
     }
 }
 
+/// PID 1, on a connection of its own.
+async fn manager() -> zbus::Result<ManagerProxy<'static>> {
+    ManagerProxy::new(&Connection::system().await?).await
+}
+
 /// Why a job did not do what was asked.
 enum JobError {
     Bus(zbus::Error),
@@ -284,9 +281,10 @@ where
 }
 
 /// The exit status of a unit's program.
-async fn exit_status(connection: &Connection, manager: &ManagerProxy<'_>, unit: &str) -> Option<i32> {
+async fn exit_status(manager: &ManagerProxy<'_>, unit: &str) -> Option<i32> {
     let path = manager.get_unit(unit).await.ok()?;
-    let properties = PropertiesProxy::builder(connection).path(path).ok()?.build().await.ok()?;
+    let properties =
+        PropertiesProxy::builder(manager.inner().connection()).path(path).ok()?.build().await.ok()?;
     let mut properties = properties.get_all("org.freedesktop.systemd1.Service").await.ok()?;
     properties.remove("ExecMainStatus")?.try_into().ok()
 }
