@@ -6,7 +6,7 @@
 use crate::{
     activation,
     cli::Serve,
-    config::Config,
+    config::LiveConfig,
     directories,
     driver::Driver,
     heal::record::HealingBook,
@@ -63,21 +63,17 @@ fn try_run(options: &Serve) -> Result<()> {
     let listener = activation::listener(options.socket.as_deref())?;
     let paths = options.layout.paths();
     let file = paths.config_file();
-    let (config, mistake) = match Config::read(&file) {
-        Ok(config) => (config, None),
-        Err(e) => (Config::default(), Some(format!("{} is not valid: {e}", file.display()))),
-    };
-    logging::start(&config.log);
+    let config = LiveConfig::open(file);
+    let at_start = config.current_or_default();
+    logging::start(&at_start.log);
     logging::log_panics();
-    if let Some(mistake) = &mistake {
-        tracing::error!(
-            "{mistake}; no volume is created or mounted until this is mended and the daemon restarted"
-        );
+    if let Err(mistake) = config.current() {
+        tracing::error!("{mistake}; no volume is created or mounted until this is mended");
     }
     let _lock = lock(&paths)?;
     // A listener of our own would be gone with this process.
-    let idle_exit = config.idle_exit.filter(|_| options.socket.is_none());
-    let driver = Arc::new(open(options, &paths, Arc::new(config), mistake)?);
+    let idle_exit = at_start.idle_exit.filter(|_| options.socket.is_none());
+    let driver = Arc::new(open(options, &paths, config)?);
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(listener, driver, idle_exit));
@@ -107,7 +103,7 @@ fn lock(paths: &Paths) -> Result<Flock<File>> {
     }
 }
 
-fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<String>) -> Result<Driver> {
+fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
     let program = std::env::current_exe().context("cannot find this program's own path")?;
     let state =
         real_directory(&paths.state).with_context(|| format!("cannot make {}", paths.state.display()))?;
@@ -126,10 +122,9 @@ fn open(options: &Serve, paths: &Paths, config: Arc<Config>, mistake: Option<Str
     book.tidy();
     let healing = HealingBook::open(paths).context("cannot open the records of healing")?;
     let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
-    let mounter = Mounter::open(paths.clone(), Arc::clone(&config), launcher, program)
-        .context("cannot prepare to mount")?;
+    let mounter = Mounter::open(paths.clone(), launcher, program).context("cannot prepare to mount")?;
     mounter.make_view().context("cannot prepare the mountpoints")?;
-    Driver::open(store, book, healing, locks, mounter, config, mistake)
+    Driver::open(store, book, healing, locks, mounter, config)
         .context("cannot read the definitions of volumes")
 }
 

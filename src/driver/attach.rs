@@ -2,7 +2,7 @@
 
 use super::{
     DriverError,
-    volumes::{Volume, Volumes},
+    volumes::{Volume, Volumes, unverified},
 };
 use crate::{
     mount::{Made, Reason},
@@ -17,10 +17,10 @@ pub(super) const MOST_ID: usize = 1024;
 
 impl Volumes {
     pub(super) async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
-        let patience = self.config.mount_timeout;
-        let deadline = Instant::now() + patience;
         let name = self.find(name)?.name.clone();
-        self.check_configuration()?;
+        let config = self.configuration()?;
+        let patience = config.mount_timeout;
+        let deadline = Instant::now() + patience;
         if id.len() > MOST_ID {
             return Err(DriverError::Id);
         }
@@ -31,9 +31,12 @@ impl Volumes {
         })?;
         // Again: it may have been removed while this call waited.
         let volume = self.find(name.as_str())?;
-        let spec = volume.spec.as_ref().map_err(|_| volume.unusable())?;
+        let spec = volume.judge_again(&config.policy)?;
+        if let Some(option) = spec.weakened_host_key_checking() {
+            tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
+        }
         let in_use = !volume.references().is_empty();
-        let result = self.mounter.mount(&name, spec, in_use, deadline).await;
+        let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
         let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());
         volume.mounted.store(is_mounted, Ordering::Relaxed);
         let made = result.map_err(|source| DriverError::Mount {

@@ -2,7 +2,7 @@
 
 use super::{
     DriverError,
-    volumes::{Volume, Volumes},
+    volumes::{Volume, Volumes, unverified},
 };
 use crate::{
     heal::stale::{self, Stale},
@@ -15,11 +15,7 @@ use crate::{
         options::{self, Options, PasswordSource},
     },
 };
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, atomic::AtomicBool},
-    time::SystemTime,
-};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 use zeroize::Zeroizing;
 
 impl Volumes {
@@ -34,12 +30,12 @@ impl Volumes {
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password.as_deref());
         }
-        self.check_configuration()?;
+        let config = self.configuration()?;
         let _lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password.as_deref());
         }
-        let spec = Spec::parse(&options, password.is_some(), &self.config.policy).map_err(wrong)?;
+        let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
         check_credentials(&name, &spec).await?;
         let definition =
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
@@ -51,14 +47,11 @@ impl Volumes {
         if has_password {
             tracing::warn!(volume = %name, "volume {name}: Docker stores and shows the option 'password' in clear; 'password_file' does not");
         }
+        if let Some(option) = spec.weakened_host_key_checking() {
+            tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
+        }
         tracing::info!(volume = %name, remote = %spec.remote, "volume {name}: created for {}", spec.remote);
-        let volume = Volume {
-            name: name.clone(),
-            definition: Some(definition),
-            spec: Ok(spec),
-            references: Mutex::default(),
-            mounted: AtomicBool::new(false),
-        };
+        let volume = Volume::new(name.clone(), Ok(definition), &config.policy, References::default(), false);
         self.by_name().insert(name, Arc::new(volume));
         Ok(())
     }
@@ -124,8 +117,8 @@ impl Volumes {
     /// A container whose mount is dead, of which the host has none any more, is a user too: it would be given what is
     /// created under the name later.
     async fn refuse_while_containers_have_it(&self, volume: &Volume) -> Result<(), DriverError> {
-        let Ok(spec) = &volume.spec else { return Ok(()) };
-        let held = match stale::find(&volume.name, &spec.remote, None).await {
+        let Some(remote) = &volume.remote else { return Ok(()) };
+        let held = match stale::find(&volume.name, remote, None).await {
             Ok(stale) if stale.is_empty() => return Ok(()),
             Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
             Err(e) => UnmountError::from(e),

@@ -15,23 +15,20 @@ mod volumes;
 pub use error::DriverError;
 
 use crate::{
-    config::Config,
+    config::LiveConfig,
     heal::record::HealingBook,
     locks::VolumeLocks,
     mount::{Mounter, Reason},
     protocol::{Caller, VolumeDriver, VolumeInfo},
     references::{ReferenceBook, Uptime},
     store::{Store, Stored},
-    volume::{Spec, options::Options},
+    volume::options::Options,
 };
 use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -49,33 +46,24 @@ pub struct Driver {
 
 impl Driver {
     /// A driver with the volumes that are in the store, and the references and mounts that outlived the last daemon.
-    /// `mistake` says what is wrong with the configuration, if anything: Docker must get an answer all the same.
     pub fn open(
         store: Store,
         book: ReferenceBook,
         healing: HealingBook,
         locks: VolumeLocks,
         mounter: Mounter,
-        config: Arc<Config>,
-        mistake: Option<String>,
+        config: LiveConfig,
     ) -> io::Result<Self> {
         let mounted = mounter.all_mounted()?;
+        let policy = &config.current_or_default().policy;
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
-            let spec = match &definition {
-                Ok(d) => Spec::parse(&d.options, d.has_password, &config.policy).map_err(|e| e.to_string()),
-                Err(e) => Err(e.to_string()),
-            };
-            if let Err(reason) = &spec {
+            let references = book.read(&name);
+            let mounted = mounted.contains(&mounter.mountpoint(&name));
+            let volume = Volume::new(name.clone(), definition, policy, references, mounted);
+            if let Err(reason) = volume.verdict() {
                 tracing::error!(volume = %name, "volume {name} cannot be used: {reason}");
             }
-            let volume = Volume {
-                definition: definition.ok(),
-                spec,
-                references: Mutex::new(book.read(&name)),
-                mounted: AtomicBool::new(mounted.contains(&mounter.mountpoint(&name))),
-                name: name.clone(),
-            };
             by_name.insert(name, Arc::new(volume));
         }
         let by_name = Mutex::new(by_name);
@@ -88,7 +76,6 @@ impl Driver {
                 healing,
                 mounter,
                 config,
-                mistake,
             }),
         })
     }

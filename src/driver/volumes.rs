@@ -2,14 +2,14 @@
 
 use super::DriverError;
 use crate::{
-    config::Config,
+    config::{Config, LiveConfig},
     heal::{record::HealingBook, stale},
     locks::VolumeLocks,
     mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
-    store::{self, Definition, Store},
-    volume::{Spec, VolumeName},
+    store::{self, Definition, Store, Unreadable},
+    volume::{Policy, Remote, Spec, VolumeName},
 };
 use std::{
     collections::BTreeMap,
@@ -31,23 +31,68 @@ pub(super) struct Volume {
     pub(super) name: VolumeName,
     /// None where the file cannot be read; the volume is still listed, or Docker would forget it too.
     pub(super) definition: Option<Definition>,
-    /// The checked options, or why they cannot be used.
-    pub(super) spec: Result<Spec, String>,
-    pub(super) references: Mutex<References>,
+    /// Known also where the policy forbids the volume.
+    pub(super) remote: Option<Remote>,
+    /// How its options were judged last.
+    verdict: Mutex<Verdict>,
+    references: Mutex<References>,
     /// What mountinfo said when it was last asked, for Get.
     pub(super) mounted: AtomicBool,
 }
 
+/// The checked options of a volume, or why it cannot be used.
+type Verdict = Result<Arc<Spec>, String>;
+
 impl Volume {
+    pub(super) fn new(
+        name: VolumeName,
+        definition: Result<Definition, Unreadable>,
+        policy: &Policy,
+        references: References,
+        mounted: bool,
+    ) -> Self {
+        let verdict = match &definition {
+            Ok(definition) => judge(definition, policy),
+            Err(e) => Err(e.to_string()),
+        };
+        let definition = definition.ok();
+        let sshcmd = definition.as_ref().and_then(|definition| definition.options.get("sshcmd"));
+        Self {
+            name,
+            remote: sshcmd.and_then(|sshcmd| Remote::parse(sshcmd).ok()),
+            definition,
+            verdict: Mutex::new(verdict),
+            references: Mutex::new(references),
+            mounted: AtomicBool::new(mounted),
+        }
+    }
+
+    /// How its options were judged last.
+    pub(super) fn verdict(&self) -> Verdict {
+        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Judges the options by the policy as it is now.
+    pub(super) fn judge_again(&self, policy: &Policy) -> Result<Arc<Spec>, DriverError> {
+        if let Some(definition) = &self.definition {
+            *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = judge(definition, policy);
+        }
+        self.verdict().map_err(|_| self.unusable())
+    }
+
     pub(super) fn references(&self) -> MutexGuard<'_, References> {
         self.references.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why it cannot be used.
     pub(super) fn unusable(&self) -> DriverError {
-        let reason = self.spec.as_ref().err().cloned().unwrap_or_default();
+        let reason = self.verdict().err().unwrap_or_default();
         DriverError::Unusable { name: self.name.clone(), reason }
     }
+}
+
+fn judge(definition: &Definition, policy: &Policy) -> Verdict {
+    Spec::parse(&definition.options, definition.has_password, policy).map(Arc::new).map_err(|e| e.to_string())
 }
 
 /// All volumes, with what their calls work on.
@@ -59,15 +104,14 @@ pub(super) struct Volumes {
     pub(super) book: ReferenceBook,
     pub(super) healing: HealingBook,
     pub(super) mounter: Mounter,
-    pub(super) config: Arc<Config>,
-    /// What is wrong with the configuration, if anything.
-    pub(super) mistake: Option<String>,
+    pub(super) config: LiveConfig,
 }
 
 impl Volumes {
-    /// Create and Mount need the administrator's policy; what else is asked is answered without it.
-    pub(super) fn check_configuration(&self) -> Result<(), DriverError> {
-        self.mistake.clone().map_or(Ok(()), |mistake| Err(DriverError::Configuration(mistake)))
+    /// The configuration as it is now. Create and Mount need the administrator's policy; what else is asked is answered
+    /// without it.
+    pub(super) fn configuration(&self) -> Result<Arc<Config>, DriverError> {
+        self.config.current().map_err(DriverError::Configuration)
     }
 
     pub(super) fn by_name(&self) -> MutexGuard<'_, BTreeMap<VolumeName, Arc<Volume>>> {
@@ -154,11 +198,11 @@ impl Volumes {
     }
 
     async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
-        let Ok(spec) = &volume.spec else { return Ok(()) };
+        let Some(remote) = &volume.remote else { return Ok(()) };
         if self.healing.read(&volume.name).unhealed.is_empty() {
             return Ok(());
         }
-        let stale = stale::find(&volume.name, &spec.remote, live).await?;
+        let stale = stale::find(&volume.name, remote, live).await?;
         self.healing.forget_gone(&volume.name, &stale)
     }
 
@@ -187,15 +231,20 @@ impl Volumes {
         let mounted = volume.mounted.load(Ordering::Relaxed);
         let mut status = serde_json::Map::new();
         let mut tell = |key: &str, value: serde_json::Value| _ = status.insert(key.to_owned(), value);
-        match &volume.spec {
+        match volume.verdict() {
             Ok(spec) => {
                 tell("state", if mounted { "mounted" } else { "unmounted" }.into());
-                tell("remote", spec.remote.to_string().into());
+                if let Some(option) = spec.weakened_host_key_checking() {
+                    tell("warning", unverified(option).into());
+                }
             }
             Err(reason) => {
                 tell("state", "unusable".into());
-                tell("error", reason.as_str().into());
+                tell("error", reason.into());
             }
+        }
+        if let Some(remote) = &volume.remote {
+            tell("remote", remote.to_string().into());
         }
         tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
         if mounted {
@@ -216,4 +265,11 @@ impl Volumes {
             status,
         }
     }
+}
+
+/// What is said of a volume whose server may be anybody, wherever it is shown.
+pub(super) fn unverified(option: &str) -> String {
+    format!(
+        "the server's host key is not verified ({option}): whoever is on the way can read and change everything"
+    )
 }

@@ -15,7 +15,7 @@ pub mod stale;
 
 use crate::{
     cli::Layout,
-    config::Config,
+    config::{Config, LiveConfig},
     directories,
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
@@ -26,7 +26,7 @@ use crate::{
     store::Store,
     volume::{Remote, Spec, VolumeName},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use graft::Graft;
 use record::{HealingBook, Pace, Record, Unhealed, too_often};
 use stale::Stale;
@@ -35,7 +35,6 @@ use std::{
     env, iter,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
-    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -106,7 +105,7 @@ fn note_trouble(paths: &Paths, name: &VolumeName, trouble: &str) {
 struct Healer<'a> {
     name: &'a VolumeName,
     program: PathBuf,
-    config: Arc<Config>,
+    config: LiveConfig,
     paths: Paths,
     store: Store,
     references: ReferenceBook,
@@ -142,9 +141,7 @@ impl<'a> Healer<'a> {
         directories::ensure(&paths.runtime, 0o711)?;
         let state = paths.state.canonicalize().with_context(|| paths.state.display().to_string())?;
         let paths = Paths { state, ..paths };
-        let file = paths.config_file();
-        let config = Config::read(&file).with_context(|| format!("{} is not valid", file.display()))?;
-        let config = Arc::new(config);
+        let config = LiveConfig::open(paths.config_file());
         let program = env::current_exe()?;
         let launcher = Box::new(SystemdLauncher::new(layout.user.clone()));
         Ok(Self {
@@ -153,7 +150,7 @@ impl<'a> Healer<'a> {
             references: ReferenceBook::open(&paths)?,
             book: HealingBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,
-            mounter: Mounter::open(paths.clone(), Arc::clone(&config), launcher, program.clone())?,
+            mounter: Mounter::open(paths.clone(), launcher, program.clone())?,
             paths,
             program,
             config,
@@ -168,8 +165,10 @@ impl<'a> Healer<'a> {
             let lock = self.locks.lock(self.name).await;
             let round = if let Some(stored) = self.store.read(self.name) {
                 let definition = stored.definition?;
-                let spec = Spec::parse(&definition.options, definition.has_password, &self.config.policy)?;
-                self.round(&lock, &spec, waited).await?
+                // A fresh mount is a mount: what the administrator has forbidden meanwhile is not made again.
+                let config = self.config.current().map_err(Error::msg)?;
+                let spec = Spec::parse(&definition.options, definition.has_password, &config.policy)?;
+                self.round(&lock, &spec, &config, waited).await?
             } else {
                 // Removed meanwhile. Locking has made the file of its lock anew.
                 lock.retire();
@@ -210,7 +209,13 @@ impl<'a> Healer<'a> {
     }
 
     /// Does what can be done now, having waited for so long since the last round.
-    async fn round(&self, _lock: &VolumeLock, spec: &Spec, waited: Duration) -> Result<Round> {
+    async fn round(
+        &self,
+        _lock: &VolumeLock,
+        spec: &Spec,
+        config: &Config,
+        waited: Duration,
+    ) -> Result<Round> {
         let name = self.name;
         let mut record = self.book.read(name);
         match self.host_mount(spec).await? {
@@ -227,8 +232,8 @@ impl<'a> Healer<'a> {
                     Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
                     Pace::After(_) => {}
                 }
-                let deadline = Instant::now() + self.config.mount_timeout;
-                if let Err(e) = self.mounter.mount(name, spec, true, deadline).await {
+                let deadline = Instant::now() + config.mount_timeout;
+                if let Err(e) = self.mounter.mount(name, spec, config, true, deadline).await {
                     return Ok(Round::NoMount(e));
                 }
                 record.note_renewal(Uptime::now());

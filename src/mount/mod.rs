@@ -68,7 +68,6 @@ pub enum Made {
 #[derive(Debug)]
 pub struct Mounter {
     paths: Paths,
-    config: Arc<Config>,
     launcher: Box<dyn Launcher>,
     prober: Arc<Prober>,
     /// This program, which supervises sshfs and probes mounts.
@@ -77,15 +76,10 @@ pub struct Mounter {
 
 impl Mounter {
     /// A mounter for the directories that [`Self::make_view`] makes.
-    pub fn open(
-        paths: Paths,
-        config: Arc<Config>,
-        launcher: Box<dyn Launcher>,
-        program: PathBuf,
-    ) -> io::Result<Self> {
+    pub fn open(paths: Paths, launcher: Box<dyn Launcher>, program: PathBuf) -> io::Result<Self> {
         directories::ensure(&paths.pinned_host_keys(), 0o711)?;
         let prober = Arc::new(Prober::new(program.clone()));
-        Ok(Self { paths, config, launcher, prober, program })
+        Ok(Self { paths, launcher, prober, program })
     }
 
     /// Makes the directories for mountpoints and their read-only view. For the daemon only, which is alone.
@@ -149,6 +143,7 @@ impl Mounter {
         &self,
         name: &VolumeName,
         spec: &Spec,
+        config: &Config,
         in_use: bool,
         deadline: Instant,
     ) -> Result<Made, MountError> {
@@ -181,7 +176,7 @@ impl Mounter {
             self.tear_down(name).await;
         }
         let started = Instant::now();
-        let result = self.mount_anew(name, spec, deadline).await;
+        let result = self.mount_anew(name, spec, config, deadline).await;
         match &result {
             Ok(()) => tracing::info!(
                 volume = %name, remote = %spec.remote, unit = %unit(name),
@@ -192,9 +187,15 @@ impl Mounter {
         result.map(|()| Made::Anew)
     }
 
-    async fn mount_anew(&self, name: &VolumeName, spec: &Spec, deadline: Instant) -> Result<(), MountError> {
+    async fn mount_anew(
+        &self,
+        name: &VolumeName,
+        spec: &Spec,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<(), MountError> {
         let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
-        let plan = plan::plan(name, spec, &self.paths, &self.config, &self.program, ssh_config.as_deref());
+        let plan = plan::plan(name, spec, &self.paths, config, &self.program, ssh_config.as_deref());
         for credential in &plan.credentials {
             launcher::check_source(&credential.source).await?;
         }
@@ -217,7 +218,7 @@ impl Mounter {
             on_failure: format!("sshfs-docker-failed@{name}.service"),
         };
         let out_of_time =
-            |report: &Report| MountError::Deadline { after: self.config.mount_timeout, said: report.said() };
+            |report: &Report| MountError::Deadline { after: config.mount_timeout, said: report.said() };
         timeout_at(deadline, self.launcher.start(&unit(name), session))
             .await
             .map_err(|_| out_of_time(&report))??;
@@ -247,7 +248,7 @@ impl Mounter {
                 return Err(MountError::Remote(cause));
             }
         }
-        self.tune(name, spec)?;
+        self.tune(name, spec.read_ahead_kib.unwrap_or(config.read_ahead_kib))?;
         // From when the report is dropped, the unit's end starts the healing. Until then it is this call's failure.
         if report.has_ended() { Err(MountError::Remote(diagnosis::diagnose(&report.said()))) } else { Ok(()) }
     }
@@ -262,10 +263,9 @@ impl Mounter {
     }
 
     /// Sets what can be set only on a live mount. Success is said only when mountinfo still agrees with the probe.
-    fn tune(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+    fn tune(&self, name: &VolumeName, read_ahead_kib: u32) -> Result<(), MountError> {
         let mount = self.our_mount(name)?;
-        let kib = spec.read_ahead_kib.unwrap_or(self.config.read_ahead_kib);
-        if let Err(e) = fuse::set_read_ahead(mount.device, kib) {
+        if let Err(e) = fuse::set_read_ahead(mount.device, read_ahead_kib) {
             // A slower volume is better than none; /sys is read-only in a container.
             tracing::warn!(volume = %name, "volume {name}: cannot set the read-ahead, ignoring: {e}");
         }

@@ -6,7 +6,8 @@ use crate::{
     paths::Paths,
     volume::{
         CredentialSource, Spec, VolumeName,
-        options::{HostKeyPolicy, PasswordSource, Setting},
+        options::{PasswordSource, Setting},
+        policy::{HostKeyPolicy, Settings},
     },
 };
 use std::{collections::BTreeMap, iter, path::Path};
@@ -87,7 +88,7 @@ pub fn plan(
     let ssh_command = ("ssh_command", format!("{} connect{hard}", program.display()));
     let own = own_options(name, spec, paths, identity.as_deref(), askpass.is_some());
     for (name, value) in iter::once(ssh_command).chain(own) {
-        if spec.sshfs.iter().any(|setting| setting.name == name) {
+        if spec.settings.sshfs.iter().any(|setting| setting.name == name) {
             // What the volume sets itself, as far as the catalogue and the administrator let it, is its own.
             continue;
         }
@@ -96,10 +97,7 @@ pub fn plan(
     for (name, value) in effective_options(spec, config) {
         push(&mut argv, name, value);
     }
-    let own =
-        |name| spec.switched_off.contains(name) || spec.kernel.iter().any(|setting| setting.name == name);
-    let defaults = config.defaults.kernel.iter().filter(|setting| !own(setting.name));
-    let kernel = spec.kernel.iter().chain(defaults).cloned().collect();
+    let kernel = kernel_options(spec, config);
     Plan { argv, credentials, askpass, kernel }
 }
 
@@ -133,6 +131,8 @@ fn own_options(
         (None, HostKeyPolicy::AcceptNew) => {
             ("accept-new", paths.learnt_known_hosts(), text(&paths.admin_known_hosts()))
         }
+        // Neither asks the store nor adds to it: a key that nobody verified must not count for other volumes.
+        (None, HostKeyPolicy::Unverified) => ("no", "/dev/null".into(), "none".to_owned()),
     };
     options.push(("StrictHostKeyChecking", known_hosts.0.to_owned()));
     options.push(("UserKnownHostsFile", text(&known_hosts.1)));
@@ -158,17 +158,30 @@ fn own_options(
     options
 }
 
-/// The volume's options over the administrator's over the built-in ones.
+/// From the weakest to the strongest: what the administrator gives as a default, what the volume says, and what the
+/// administrator has fixed.
+fn layers<'a>(spec: &'a Spec, config: &'a Config) -> [&'a Settings; 3] {
+    [&config.defaults, &spec.settings, &config.policy.forced]
+}
+
+fn kernel_options(spec: &Spec, config: &Config) -> Vec<Setting> {
+    let mut options = BTreeMap::new();
+    for Settings { kernel, switched_off, .. } in layers(spec, config) {
+        options.retain(|name, _| !switched_off.contains(name));
+        options.extend(kernel.iter().map(|setting| (setting.name, setting)));
+    }
+    options.into_values().cloned().collect()
+}
+
+/// The options of sshfs and ssh that are not ours to decide; the built-in defaults are the weakest.
 fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str, Option<&'a str>> {
     let mut options: BTreeMap<_, _> = DEFAULTS.iter().copied().collect();
     if spec.hard {
         options.insert("ServerAliveCountMax", Some(HARD_COUNT));
     }
-    for (settings, switched_off) in
-        [(&config.defaults.sshfs, &config.defaults.switched_off), (&spec.sshfs, &spec.switched_off)]
-    {
+    for Settings { sshfs, switched_off, .. } in layers(spec, config) {
         options.retain(|name, _| !switched_off.contains(name));
-        options.extend(settings.iter().map(|s| (s.name, s.value.as_deref())));
+        options.extend(sshfs.iter().map(|s| (s.name, s.value.as_deref())));
     }
     // The user that sshfs runs as means nothing to a container. Where the predecessor's volumes map the remote user to
     // it, that was root.

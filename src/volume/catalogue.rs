@@ -286,6 +286,27 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
 }
 
+/// Whether an option makes the server's key count for less.
+#[must_use]
+pub fn weakens_host_keys(name: &str) -> bool {
+    find(name).is_some_and(|entry| entry.effect == Gated(WEAKENS_HOST_KEYS))
+}
+
+/// The hosts of a `ProxyJump` value ([`Value::Jump`]), without users, ports and brackets.
+#[must_use]
+pub fn jump_hosts(value: &str) -> Vec<String> {
+    value
+        .split(',')
+        .map(|hop| {
+            let host = hop.rsplit_once('@').map_or(hop, |(_, host)| host);
+            match host.strip_prefix('[').and_then(|inside| inside.split_once(']')) {
+                Some((address, _)) => address.to_owned(),
+                None => host.split(':').next().unwrap_or_default().to_owned(),
+            }
+        })
+        .collect()
+}
+
 /// The known name nearest to a mistyped one, if one is near enough to be what was meant.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {

@@ -5,11 +5,13 @@ pub mod credential;
 pub mod host_key;
 pub mod name;
 pub mod options;
+pub mod policy;
 pub mod remote;
 mod spelling;
 
 pub use credential::CredentialSource;
 pub use host_key::HostKey;
 pub use name::VolumeName;
-pub use options::{OptionError, Policy, Spec};
+pub use options::{OptionError, Spec};
+pub use policy::Policy;
 pub use remote::Remote;

@@ -8,37 +8,14 @@ use super::{
     catalogue::{self, Effect, Value},
     credential::InvalidSource,
     host_key::InvalidHostKey,
+    policy::{HostKeyPolicy, HostRefused, Policy, Settings, matches_any},
     remote::{self, InvalidRemote},
     spelling::Given,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroU16,
-};
+use std::{collections::BTreeMap, num::NonZeroU16};
 
 /// Options as Docker sends them (`-o key=value`).
 pub type Options = BTreeMap<String, String>;
-
-/// What the administrator permits beyond the catalogue, and how strictly host keys are checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Policy {
-    /// Names of [`Effect::Gated`] options that volumes may use.
-    pub allowed: BTreeSet<String>,
-    /// Host key checking of volumes that do not ask for a stricter one.
-    pub host_keys: HostKeyPolicy,
-    /// Whether the `password` option is refused.
-    pub refuse_password: bool,
-}
-
-/// Which host keys are accepted. There is no weaker setting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum HostKeyPolicy {
-    /// The first key of an unknown host is stored; a changed one is refused.
-    #[default]
-    AcceptNew,
-    /// Only keys that are known already.
-    Yes,
-}
 
 /// The checked options of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +36,8 @@ pub struct Spec {
     pub read_ahead_kib: Option<u32>,
     /// Whether file accesses wait for a dark server as long as it takes, like those of an NFS hard mount.
     pub hard: bool,
-    /// Options of mount(2).
-    pub kernel: Vec<Setting>,
-    /// Options of sshfs and ssh.
-    pub sshfs: Vec<Setting>,
-    /// Flags that the volume switches off although they are on by default.
-    pub switched_off: BTreeSet<&'static str>,
+    /// Options of sshfs, ssh and mount(2).
+    pub settings: Settings,
 }
 
 /// Where the password is.
@@ -173,10 +146,24 @@ pub enum OptionError {
     HostKey(#[from] InvalidHostKey),
     /// StrictHostKeyChecking=no and its relatives.
     #[error(
-        "StrictHostKeyChecking must be 'yes' or 'accept-new': host keys are always verified. \
-         Leave the option out; the key of an unknown server is then stored at the first mount"
+        "StrictHostKeyChecking must be 'yes' or 'accept-new': host keys are verified. \
+         Leave the option out; the key of an unknown server is then stored at the first mount \
+         (the administrator can permit 'no' for a host with allow_unverified_hosts in /etc/sshfs-docker/config.toml)"
     )]
     HostKeyChecking,
+    /// See [`HostRefused`].
+    #[error(transparent)]
+    Host(#[from] HostRefused),
+    /// The administrator has fixed it.
+    #[error(
+        "option '{name}' is fixed to '{value}' by the administrator (forced_options in /etc/sshfs-docker/config.toml)"
+    )]
+    Forced {
+        /// The option.
+        name: &'static str,
+        /// What it is fixed to.
+        value: String,
+    },
     /// Control characters in any value.
     #[error("the value of option '{0}' contains a control character")]
     ControlCharacter(&'static str),
@@ -208,6 +195,9 @@ impl Spec {
             None => policy.host_keys,
             Some("yes") => HostKeyPolicy::Yes,
             Some("accept-new") => policy.host_keys.max(HostKeyPolicy::AcceptNew),
+            Some("no" | "off") if matches_any(&policy.unverified, &remote.host()) => {
+                HostKeyPolicy::Unverified
+            }
             Some(_) => return Err(OptionError::HostKeyChecking),
         };
         let read_ahead_kib = given.take_number("read_ahead_kb")?;
@@ -222,14 +212,39 @@ impl Spec {
             host_key_policy,
             read_ahead_kib,
             hard,
-            kernel: Vec::new(),
-            sshfs: Vec::new(),
-            switched_off: BTreeSet::new(),
+            settings: Settings::default(),
         };
         for (name, text) in given.rest {
             spec.add(name, &text, policy)?;
         }
-        Ok(spec)
+        for host in spec.hosts() {
+            remote::check_host(host.split('%').next().unwrap_or_default())?;
+            policy.hosts.check(&host)?;
+        }
+        match policy.forced.contradiction(&spec.settings) {
+            Some((name, value)) => Err(OptionError::Forced { name, value }),
+            None => Ok(spec),
+        }
+    }
+
+    /// Every host that the volume has a connection made to: its server, what `HostName` puts in the place of it, and the
+    /// jump hosts on the way.
+    fn hosts(&self) -> Vec<String> {
+        let mut hosts = vec![self.remote.host()];
+        let named =
+            |name: &str| self.settings.sshfs.iter().find(|setting| setting.name == name)?.value.as_deref();
+        hosts.extend(named("HostName").map(str::to_owned));
+        hosts.extend(named("ProxyJump").map(catalogue::jump_hosts).unwrap_or_default());
+        hosts
+    }
+
+    /// What about the volume leaves the key of the server unverified, if anything does.
+    #[must_use]
+    pub fn weakened_host_key_checking(&self) -> Option<&'static str> {
+        if self.host_key_policy == HostKeyPolicy::Unverified {
+            return Some("StrictHostKeyChecking");
+        }
+        self.settings.sshfs.iter().map(|setting| setting.name).find(|name| catalogue::weakens_host_keys(name))
     }
 
     /// Sorts one option of the catalogue to who reads it.
@@ -237,22 +252,22 @@ impl Spec {
         let Some(entry) = catalogue::find(name) else { return Ok(()) };
         match entry.effect {
             // The opposite of an option that the administrator may have made the default.
-            Effect::NoEffect if name == "rw" => _ = self.switched_off.insert("ro"),
+            Effect::NoEffect if name == "rw" => _ = self.settings.switched_off.insert("ro"),
             Effect::Driver | Effect::NoEffect => {}
             Effect::Kernel(value) => match check(name, value, text)? {
-                Some(setting) => self.kernel.push(setting),
-                None => _ = self.switched_off.insert(name),
+                Some(setting) => self.settings.kernel.push(setting),
+                None => _ = self.settings.switched_off.insert(name),
             },
             Effect::Sshfs(value) | Effect::Ssh(value) => match check(name, value, text)? {
-                Some(setting) => self.sshfs.push(setting),
-                None => _ = self.switched_off.insert(name),
+                Some(setting) => self.settings.sshfs.push(setting),
+                None => _ = self.settings.switched_off.insert(name),
             },
             Effect::Gated(reason) if !policy.allowed.contains(name) => {
                 return Err(OptionError::Gated { name, reason });
             }
             Effect::Gated(_) => {
                 let value = (!text.is_empty()).then(|| text.to_owned());
-                self.sshfs.push(Setting { name, value });
+                self.settings.sshfs.push(Setting { name, value });
             }
             Effect::Impossible(reason) => return Err(OptionError::Impossible { name, reason }),
         }
@@ -297,7 +312,7 @@ mod tests {
     }
 
     fn sshfs(spec: &Spec) -> Vec<(&str, Option<&str>)> {
-        spec.sshfs.iter().map(|s| (s.name, s.value.as_deref())).collect()
+        spec.settings.sshfs.iter().map(|s| (s.name, s.value.as_deref())).collect()
     }
 
     #[test]
@@ -335,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_default_flag_can_be_switched_off() {
-        assert!(parse(&[("reconnect", "false")]).unwrap().switched_off.contains("reconnect"));
+        assert!(parse(&[("reconnect", "false")]).unwrap().settings.switched_off.contains("reconnect"));
     }
 
     #[test]
@@ -436,7 +451,7 @@ mod tests {
         #[test]
         fn nothing_unchecked_reaches_sshfs(name in "[a-zA-Z_,]{1,24}", value in ".{0,40}") {
             if let Ok(spec) = parse(&[(&name, &value)]) {
-                for setting in spec.sshfs.iter().chain(&spec.kernel) {
+                for setting in spec.settings.sshfs.iter().chain(&spec.settings.kernel) {
                     let entry = catalogue::find(setting.name).unwrap();
                     let (Effect::Sshfs(kind) | Effect::Ssh(kind) | Effect::Kernel(kind)) = entry.effect else {
                         return Err(TestCaseError::fail(format!("{entry:?} got through")));

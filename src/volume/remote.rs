@@ -4,7 +4,11 @@
 //! The parts end up on the command lines of sshfs and ssh. Nothing that either could read as an option, and
 //! nothing that a shell or ssh's own parser gives a meaning, can be part of a [`Remote`].
 
-use std::{fmt, net::Ipv6Addr, num::NonZeroU16};
+use std::{
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroU16,
+};
 
 /// Where the files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,10 +198,35 @@ fn parse_host(host: &str) -> Result<Host, InvalidRemote> {
         let address = address.parse().map_err(|_| invalid())?;
         return Ok(Host::V6 { address, zone: zone.map(str::to_owned) });
     }
-    let valid = !host.is_empty()
+    if valid_name(host) { Ok(Host::Name(host.to_owned())) } else { Err(invalid()) }
+}
+
+/// Checks the name or address of a host where it stands without brackets.
+pub fn check_host(host: &str) -> Result<(), InvalidRemote> {
+    if valid_name(host) || host.parse::<Ipv6Addr>().is_ok() {
+        Ok(())
+    } else {
+        Err(InvalidRemote::Host(host.to_owned()))
+    }
+}
+
+fn valid_name(host: &str) -> bool {
+    !host.is_empty()
+        && !host.starts_with('-')
         && host.len() <= 253
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-    if valid { Ok(Host::Name(host.to_owned())) } else { Err(invalid()) }
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+        && (!ends_in_a_number(host) || host.parse::<Ipv4Addr>().is_ok())
+}
+
+/// Such a name is an address to the C library: `2130706433`, `127.1` and `0x7f.0.0.1` are all 127.0.0.1
+/// (inet_aton(3)). Only the form in which an administrator writes it into a policy is accepted.
+fn ends_in_a_number(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let last = host.rsplit('.').next().unwrap_or(host).to_ascii_lowercase();
+    match last.strip_prefix("0x") {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()),
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +287,11 @@ mod tests {
             "sftp://h:x/x",
             "sftp://h:+1/x",
             "ü:/x",
+            "2130706433:/x",
+            "127.1:/x",
+            "0x7f.0.0.1:/x",
+            "127.0.0.01:/x",
+            "127.0.0.1.:/x",
         ] {
             assert!(Remote::parse(text).is_err(), "{text:?}");
         }

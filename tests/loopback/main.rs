@@ -26,6 +26,7 @@ mod idle;
 mod killed;
 mod load;
 mod mounts;
+mod policy;
 mod protocol;
 mod references;
 mod restarts;
@@ -76,6 +77,7 @@ fn run() -> ExitCode {
         ("volumes", volumes::cases()),
         ("disk", disk::cases()),
         ("mounts", mounts::cases()),
+        ("policy", policy::cases()),
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("restarts", restarts::cases()),

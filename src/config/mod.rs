@@ -1,12 +1,17 @@
 //! `/etc/sshfs-docker/config.toml`: what the administrator decides. A missing file means the defaults; an unknown
 //! key or a value out of range is an error, because a typo in a policy must not pass for one.
 
+mod live;
+
+pub use live::LiveConfig;
+
 use crate::volume::{
     catalogue::{self, Effect},
-    options::{HostKeyPolicy, OptionError, Options, Policy, Setting, Spec},
+    options::{OptionError, Options, Spec},
+    policy::{HostKeyPolicy, HostPattern, HostRules, InvalidPattern, Policy, Settings},
 };
 use serde::Deserialize;
-use std::{collections::BTreeSet, io, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 /// dockerd waits 120 s for a mount, and clearing away one that failed may take 30 s.
@@ -25,22 +30,11 @@ pub struct Config {
     /// What volumes may do.
     pub policy: Policy,
     /// Options of volumes that do not set them.
-    pub defaults: Defaults,
+    pub defaults: Settings,
     /// Filter of the log, in the syntax of `RUST_LOG`.
     pub log: String,
     /// After how much time without a call the daemon ends, until systemd starts it for the next one; None: never.
     pub idle_exit: Option<Duration>,
-}
-
-/// The `[options]` table: sshfs, ssh and mount options in place of the built-in defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Defaults {
-    /// Options of mount(2).
-    pub kernel: Vec<Setting>,
-    /// Options of sshfs and ssh.
-    pub sshfs: Vec<Setting>,
-    /// Flags switched off.
-    pub switched_off: BTreeSet<&'static str>,
 }
 
 /// Why the file is refused.
@@ -67,12 +61,30 @@ pub enum ConfigError {
     /// A name in `allow_options` that needs no permission or cannot be given one.
     #[error("policy.allow_options: {0:?} is not an option that can be allowed")]
     NotGated(String),
-    /// A default that no volume could have.
-    #[error("options: {0}")]
-    Default(OptionError),
-    /// A default for something that differs from volume to volume.
-    #[error("options: only options of sshfs, ssh and mount can have a default, not {0:?}")]
-    NoDefault(String),
+    /// A pattern of a policy that is none.
+    #[error("policy.{key}: {source}")]
+    Pattern {
+        /// The list that it is in.
+        key: &'static str,
+        /// What is wrong with it.
+        source: InvalidPattern,
+    },
+    /// A value that no volume could have.
+    #[error("{table}: {source}")]
+    Setting {
+        /// `options` or `forced_options`.
+        table: &'static str,
+        /// What is wrong.
+        source: OptionError,
+    },
+    /// Something that differs from volume to volume, or has a place of its own here.
+    #[error("{table}: only options of sshfs, ssh and mount can be set for all volumes, not {name:?}")]
+    NotForAll {
+        /// `options` or `forced_options`.
+        table: &'static str,
+        /// The option.
+        name: String,
+    },
 }
 
 #[derive(Default, Deserialize)]
@@ -83,6 +95,7 @@ struct File {
     ssh: Ssh,
     policy: PolicyTable,
     options: Options,
+    forced_options: Options,
     log: Log,
 }
 
@@ -135,13 +148,22 @@ impl Default for Ssh {
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct PolicyTable {
+    allow_hosts: Vec<String>,
+    deny_hosts: Vec<String>,
     allow_options: Vec<String>,
     allow_password: bool,
+    allow_unverified_hosts: Vec<String>,
 }
 
 impl Default for PolicyTable {
     fn default() -> Self {
-        Self { allow_options: Vec::new(), allow_password: true }
+        Self {
+            allow_hosts: Vec::new(),
+            deny_hosts: Vec::new(),
+            allow_options: Vec::new(),
+            allow_password: true,
+            allow_unverified_hosts: Vec::new(),
+        }
     }
 }
 
@@ -178,9 +200,21 @@ impl Config {
             "yes" => HostKeyPolicy::Yes,
             other => return Err(ConfigError::HostKeys(other.to_owned())),
         };
-        let allowed = file.policy.allow_options.into_iter().map(gated_name).collect::<Result<_, _>>()?;
-        let policy = Policy { allowed, host_keys, refuse_password: !file.policy.allow_password };
-        let defaults = defaults(file.options, &policy)?;
+        let PolicyTable { allow_hosts, deny_hosts, allow_options, allow_password, allow_unverified_hosts } =
+            file.policy;
+        let mut policy = Policy {
+            allowed: allow_options.into_iter().map(gated_name).collect::<Result<_, _>>()?,
+            forced: Settings::default(),
+            host_keys,
+            unverified: patterns("allow_unverified_hosts", &allow_unverified_hosts)?,
+            hosts: HostRules {
+                allow: patterns("allow_hosts", &allow_hosts)?,
+                deny: patterns("deny_hosts", &deny_hosts)?,
+            },
+            refuse_password: !allow_password,
+        };
+        let defaults = settings("options", file.options, &policy)?;
+        policy.forced = settings("forced_options", file.forced_options, &policy)?;
         Ok(Self {
             mount_timeout: Duration::from_secs(file.mount.timeout),
             read_ahead_kib: file.mount.read_ahead_kb,
@@ -198,7 +232,7 @@ impl Default for Config {
             mount_timeout: Duration::from_secs(Mount::default().timeout),
             read_ahead_kib: Mount::default().read_ahead_kb,
             policy: Policy::default(),
-            defaults: Defaults::default(),
+            defaults: Settings::default(),
             idle_exit: Some(Duration::from_secs_f64(Daemon::default().idle_exit)),
             log: Log::default().filter,
         }
@@ -212,16 +246,26 @@ fn gated_name(name: String) -> Result<String, ConfigError> {
     }
 }
 
-/// Checks the defaults as options of a volume with some remote.
-fn defaults(mut options: Options, policy: &Policy) -> Result<Defaults, ConfigError> {
+fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
+    texts
+        .iter()
+        .map(|text| HostPattern::parse(text).map_err(|source| ConfigError::Pattern { key, source }))
+        .collect()
+}
+
+/// Checks options for all volumes as those of a volume with some remote.
+fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Result<Settings, ConfigError> {
     let of_the_driver =
         |name: &str| catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver);
     if let Some(name) = options.keys().find(|name| of_the_driver(name)) {
-        return Err(ConfigError::NoDefault(name.clone()));
+        return Err(ConfigError::NotForAll { table, name: name.clone() });
     }
     options.insert("sshcmd".to_owned(), "host:".to_owned());
-    let spec = Spec::parse(&options, false, policy).map_err(ConfigError::Default)?;
-    Ok(Defaults { kernel: spec.kernel, sshfs: spec.sshfs, switched_off: spec.switched_off })
+    // That remote is nobody's.
+    let policy = Policy { hosts: HostRules::default(), ..policy.clone() };
+    let spec =
+        Spec::parse(&options, false, &policy).map_err(|source| ConfigError::Setting { table, source })?;
+    Ok(spec.settings)
 }
 
 #[cfg(test)]
@@ -237,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_shipped_file_says_what_the_defaults_are() {
-        let shipped = include_str!("../etc/config.toml");
+        let shipped = include_str!("../../etc/config.toml");
         let uncommented: String = shipped
             .lines()
             .map(|line| match line.strip_prefix("#") {
@@ -251,8 +295,21 @@ mod tests {
         assert_eq!(shipped.idle_exit, default.idle_exit);
         assert_eq!(shipped.policy, default.policy);
         assert_eq!(shipped.log, default.log);
-        let commented = Config::parse(include_str!("../etc/config.toml")).unwrap();
+        let commented = Config::parse(include_str!("../../etc/config.toml")).unwrap();
         assert_eq!(commented.defaults, default.defaults);
+    }
+
+    #[test]
+    fn what_is_forced_is_no_mere_default() {
+        let config = Config::parse("[options]\nCompression = 'yes'\n[forced_options]\nro = ''").unwrap();
+        let judge = |options: &[(&str, &str)]| {
+            let all = [("sshcmd", "h:/x")].iter().chain(options);
+            let options = all.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            Spec::parse(&options, false, &config.policy)
+        };
+        assert!(judge(&[("Compression", "no"), ("ro", "")]).is_ok());
+        let text = judge(&[("rw", "")]).unwrap_err().to_string();
+        assert!(text.starts_with("option 'ro' is fixed to 'true' by the administrator"), "{text}");
     }
 
     #[test]
@@ -270,6 +327,11 @@ mod tests {
             "[options]\nrecconect = ''",
             "[options]\nProxyCommand = 'x'",
             "[options]\nport = '22'",
+            "[forced_options]\nidentity_file = '/x'",
+            "[forced_options]\nCompression = 'maybe'",
+            "[policy]\nallow_hosts = ['10.0.0.0/8']",
+            "[policy]\ndeny_hosts = ['']",
+            "[policy]\nallow_unverified_hosts = ['a b']",
         ] {
             assert!(Config::parse(text).is_err(), "{text}");
         }

@@ -1,0 +1,130 @@
+//! What the administrator decides in config.toml holds for new volumes and for those that are there already.
+
+use crate::{cases, world::World};
+use nix::sys::signal::Signal;
+use std::fs;
+
+cases![
+    a_volume_on_a_host_that_is_not_allowed_is_refused_at_create,
+    a_jump_or_host_name_option_does_not_get_around_the_hosts,
+    a_volume_from_before_a_policy_is_judged_again_at_mount,
+    a_policy_counts_without_a_restart,
+    a_forced_option_holds_whatever_the_volume_says,
+    an_option_that_runs_a_program_needs_the_administrator,
+    an_unverified_host_key_needs_the_administrator_and_shows,
+];
+
+impl World {
+    fn rewrite_config(&self, lines: &str) {
+        fs::write(self.path("etc/config.toml"), lines).unwrap();
+    }
+
+    fn status(&self, name: &str) -> serde_json::Value {
+        self.client().get(name).ok()["Volume"]["Status"].clone()
+    }
+}
+
+fn a_volume_on_a_host_that_is_not_allowed_is_refused_at_create() {
+    let world =
+        World::with_config("[policy]\nallow_hosts = ['127.0.0.*', '*.example.net']\ndeny_hosts = ['bad.*']");
+    world.create("data");
+    for (host, why) in
+        [("storage", "allow_hosts"), ("bad.example.net", "deny_hosts"), ("BAD.example.NET.", "deny_hosts")]
+    {
+        let reply = world.create_with("other", &[("sshcmd", &format!("{host}:/srv"))]);
+        assert!(reply.err().contains(host) && reply.err().contains(why), "{}", reply.err());
+    }
+    assert_eq!(fs::read_dir(world.path("lib/volumes")).unwrap().count(), 1);
+}
+
+fn a_jump_or_host_name_option_does_not_get_around_the_hosts() {
+    let world = World::with_config("[policy]\nallow_hosts = ['127.0.0.*']\ndeny_hosts = ['127.0.0.66']");
+    for (option, value) in [
+        ("HostName", "127.0.0.66"),
+        ("HostName", "127.0.66"),
+        ("HostName", "0x7f000042"),
+        ("HostName", "::ffff:127.0.0.66"),
+        ("ProxyJump", "127.0.0.1,gate@127.0.0.66:22"),
+        ("ProxyJump", "[::ffff:7f00:42]:22"),
+    ] {
+        let reply = world.create_with("data", &[(option, value)]);
+        assert!(reply.err().contains("host"), "{option}={value}: {}", reply.err());
+    }
+    world.create_with("data", &[("HostName", "127.0.0.1")]).ok();
+    world.mount("data", "x");
+}
+
+fn a_volume_from_before_a_policy_is_judged_again_at_mount() {
+    let mut world = World::new();
+    world.create("data");
+    world.mount("data", "x");
+    world.client().unmount("data", "x").ok();
+    world.rewrite_config("[policy]\nallow_hosts = ['storage']");
+    world.daemon.end(Signal::SIGTERM);
+    world.daemon.start_again();
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("allow_hosts"), "{}", refusal.err());
+    assert!(!world.is_mounted("data"));
+    // It is still listed, with its reason, and can be removed.
+    assert_eq!(world.status("data")["state"], "unusable");
+    world.client().remove("data").ok();
+}
+
+fn a_policy_counts_without_a_restart() {
+    let world = World::new();
+    world.create("data");
+    world.rewrite_config("[policy]\ndeny_hosts = ['127.*']");
+    assert!(world.client().mount("data", "x").err().contains("deny_hosts"));
+    assert!(world.create_with("other", &[]).err().contains("deny_hosts"));
+    world.rewrite_config("[policy]\ndeny_host = []");
+    assert!(world.client().mount("data", "x").err().contains("config.toml is not valid"));
+    world.rewrite_config("");
+    world.mount("data", "x");
+}
+
+fn a_forced_option_holds_whatever_the_volume_says() {
+    let world = World::new();
+    world.create("before");
+    world.rewrite_config("[options]\nnoexec = ''\n[forced_options]\nro = ''\nCompression = 'no'");
+    let refusal = world.create_with("data", &[("Compression", "yes")]);
+    assert!(refusal.err().contains("option 'Compression' is fixed to 'no'"), "{}", refusal.err());
+    assert!(world.create_with("data", &[("rw", "")]).err().contains("option 'ro' is fixed"));
+    // Whoever says the same, or nothing, is fine; also from before.
+    world.create_with("data", &[("Compression", "no"), ("noexec", "false")]).ok();
+    for name in ["before", "data"] {
+        let error = fs::write(world.mount(name, "x").join("file"), "x").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    }
+}
+
+fn an_option_that_runs_a_program_needs_the_administrator() {
+    let world = World::new();
+    let proxy = [("ProxyCommand", "sh -c 'exec 3<>/dev/tcp/%h/%p'")];
+    let refusal = world.create_with("data", &proxy);
+    assert!(refusal.err().contains("it runs a program") && refusal.err().contains("allow_options"));
+    world.rewrite_config("[policy]\nallow_options = ['ProxyCommand']");
+    world.create_with("data", &proxy).ok();
+    // What was allowed once is not allowed for ever.
+    world.rewrite_config("");
+    assert!(world.client().mount("data", "x").err().contains("it runs a program"));
+}
+
+fn an_unverified_host_key_needs_the_administrator_and_shows() {
+    let world = World::new();
+    let unverified = [("StrictHostKeyChecking", "no")];
+    let refusal = world.create_with("data", &unverified);
+    assert!(refusal.err().contains("allow_unverified_hosts"), "{}", refusal.err());
+    world.rewrite_config("[policy]\nallow_unverified_hosts = ['127.0.0.1']");
+    world.create_with("data", &unverified).ok();
+    world.create("careful");
+    world.mount("data", "x");
+    let warning = "host key is not verified (StrictHostKeyChecking)";
+    assert!(world.status("data")["warning"].as_str().unwrap().contains(warning));
+    assert!(world.status("careful")["warning"].is_null());
+    assert_eq!(world.daemon.log().matches(warning).count(), 2, "at create and at mount");
+    // What was accepted unseen must not count as known for others.
+    assert!(!world.path("lib/home/known_hosts").exists());
+    world.client().unmount("data", "x").ok();
+    world.rewrite_config("");
+    assert!(world.client().mount("data", "x").err().contains("allow_unverified_hosts"));
+}
