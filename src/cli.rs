@@ -29,6 +29,14 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Forget the host key learnt from a server, so that the next mount accepts a new one
+    ForgetHostKey {
+        /// HOST, HOST:PORT or [HOST]:PORT
+        host: String,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),

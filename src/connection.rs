@@ -9,7 +9,10 @@
 //! An attempt has succeeded when ssh has read what sshfs sent first (the SFTP INIT, nine bytes in the socket that is our
 //! standard input): it does so when the server has opened the session. Until then a second ssh may take over.
 
-use crate::sys;
+use crate::{
+    diagnosis::{self, Cause, ChangedKey},
+    sys,
+};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::memfd::{MFdFlags, memfd_create},
@@ -47,9 +50,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long what ssh said last may take. Something that ssh started may hold the pipe, and sshfs waits for our end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// Words of ssh after which another attempt would end the same, and might lock the account. The access fails then.
-const REFUSALS: [&str; 2] = ["Permission denied", "Host key verification failed"];
 
 /// How long sshfs may take to send its first bytes after it started us.
 const FIRST_BYTES: u16 = 5_000;
@@ -146,10 +146,10 @@ pub fn run(hard: bool, arguments: &[OsString]) -> ExitCode {
         match outcome {
             Outcome::Ended(status) => return exit_code(status),
             // The user of a mount that never was waits for the reason.
-            Outcome::Failed(status) if !hard || known == Entry::Empty || said.has_refusal() || hung_up() => {
+            Outcome::Failed { status, refused } if !hard || known == Entry::Empty || refused || hung_up() => {
                 return exit_code(status);
             }
-            Outcome::Failed(_) => sleep(PAUSE),
+            Outcome::Failed { .. } => sleep(PAUSE),
         }
     }
 }
@@ -158,7 +158,11 @@ enum Outcome {
     /// There was a session, and it ended.
     Ended(ExitStatus),
     /// There was none.
-    Failed(ExitStatus),
+    Failed {
+        status: ExitStatus,
+        /// The next one would end the same.
+        refused: bool,
+    },
 }
 
 fn attempt(
@@ -187,8 +191,12 @@ fn attempt(
         }
         Some(status) => {
             wait_for_last_words();
-            note(if said.has_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
-            Ok(Outcome::Failed(status))
+            let cause = diagnosis::diagnose(&said.text());
+            note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
+            if let Cause::HostKeyChanged(change) = &cause {
+                explain(change);
+            }
+            Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }
     }
 }
@@ -217,11 +225,6 @@ impl Said {
         all_said
     }
 
-    fn has_refusal(&self) -> bool {
-        let said = self.text();
-        REFUSALS.iter().any(|refusal| said.contains(refusal))
-    }
-
     fn text(&self) -> MutexGuard<'_, String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,6 +247,31 @@ fn establish(ssh: &mut Child, limit: Option<Duration>) -> io::Result<Option<Exit
         }
         sleep(Duration::from_millis(20));
     }
+}
+
+/// Says what ssh leaves out: which key is known, and how to accept the new one. Only here can the file be read, and only
+/// here is it said when a connection is made anew, months after the mount.
+fn explain(change: &ChangedKey) {
+    let known = change.place.as_ref().and_then(|place| {
+        let known_hosts = fs::read_to_string(&place.file).ok()?;
+        fingerprint_of(known_hosts.lines().nth(place.line.checked_sub(1)?)?)
+    });
+    eprintln!("{}", ChangedKey { known, ..change.clone() });
+}
+
+/// The fingerprint of the key in a line of a `known_hosts` file.
+fn fingerprint_of(line: &str) -> Option<String> {
+    let mut keygen = Command::new("ssh-keygen")
+        .args(["-l", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    // Closed by this, too.
+    keygen.stdin.take()?.write_all(format!("{line}\n").as_bytes()).ok()?;
+    let output = keygen.wait_with_output().ok()?.stdout;
+    String::from_utf8_lossy(&output).split_whitespace().find_map(diagnosis::fingerprint)
 }
 
 /// sshfs sends the INIT right after it started us. Waiting for it makes its disappearance a sign.

@@ -1,7 +1,7 @@
 //! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
-//! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is
+//! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is
 //! started by systemd when that dies, and gives running containers a fresh mount.
 
 pub mod activation;
@@ -10,9 +10,11 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod daemon;
+pub mod diagnosis;
 pub mod directories;
 pub mod driver;
 pub mod heal;
+pub mod known_hosts;
 pub mod launcher;
 pub mod locks;
 pub mod logging;

@@ -6,6 +6,7 @@ use sshfs_docker::{
     cli::{Cli, Command},
     connection, daemon,
     heal::{self, graft},
+    known_hosts,
     mount::probe,
     supervisor,
 };
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
+        Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),

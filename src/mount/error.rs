@@ -1,7 +1,7 @@
 //! Why a volume is not mounted, or not unmounted. The caller adds which volume and which remote.
 
-use super::{diagnosis::Cause, fuse::FuseError, holders::Holder, mountinfo::Mount};
-use crate::launcher::LaunchError;
+use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
+use crate::{diagnosis::Cause, launcher::LaunchError};
 use nix::errno::Errno;
 use std::{io, path::PathBuf, time::Duration};
 

@@ -3,7 +3,6 @@
 //!
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
 
-pub mod diagnosis;
 mod error;
 pub mod fuse;
 pub mod holders;
@@ -16,7 +15,7 @@ pub use error::{MountError, UnmountError};
 
 use crate::{
     config::Config,
-    directories,
+    diagnosis, directories,
     launcher::{self, Launcher, Session},
     paths::Paths,
     replace::{self, Durability},

@@ -2,21 +2,14 @@
 
 use crate::{
     cases,
-    sshd::{Sshd, Tarpit, free_port, make_key, public_key, wait_for},
+    sshd::{Sshd, Tarpit, free_port, make_key, wait_for},
     world::{ABSENT, World},
-};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
 };
 use std::{collections::HashSet, fs};
 
 cases![
     a_hard_mount_does_not_repeat_a_login_that_was_refused,
     each_cause_has_a_sentence_of_its_own,
-    a_changed_host_key_is_refused_with_its_fingerprint,
-    an_unknown_host_key_is_refused_where_yes_is_asked,
-    a_pinned_host_key_is_the_only_one_accepted,
     a_server_without_sftp_is_named,
     a_key_with_the_wrong_passphrase_is_named,
     a_key_file_that_went_away_is_named,
@@ -65,51 +58,6 @@ fn each_cause_has_a_sentence_of_its_own() {
     assert!(causes.len() >= 8, "one sentence per cause: {causes:?}");
 }
 
-fn a_changed_host_key_is_refused_with_its_fingerprint() {
-    let world = World::new();
-    world.create("data");
-    world.mount("data", "x");
-    world.client().unmount("data", "x").ok();
-    // Another server at the same address.
-    let key = world.path("sshd/host_key");
-    let known = world.path("lib/home/known_hosts");
-    make_key(&world.path("other"), "");
-    let other = public_key(&world.path("other"));
-    let mut fields = other.split(' ');
-    let changed =
-        format!("[127.0.0.1]:{} {} {}\n", world.sshd.port, fields.next().unwrap(), fields.next().unwrap());
-    fs::write(&known, changed).unwrap();
-    let reply = world.client().mount("data", "x");
-    assert!(
-        reply.err().contains("host key has changed") && reply.err().contains("SHA256:"),
-        "{}",
-        reply.err()
-    );
-    assert!(key.exists() && !world.is_mounted("data"));
-}
-
-fn an_unknown_host_key_is_refused_where_yes_is_asked() {
-    let world = World::new();
-    let text = failure(&world, &[("StrictHostKeyChecking", "yes")]);
-    assert!(text.contains("host key of the server is not known"), "{text}");
-    let line = format!("[127.0.0.1]:{} {}", world.sshd.port, world.sshd.host_key());
-    fs::write(world.path("etc/known_hosts"), line).unwrap();
-    world.create_with("data", &[("StrictHostKeyChecking", "yes")]).ok();
-    world.mount("data", "x");
-}
-
-fn a_pinned_host_key_is_the_only_one_accepted() {
-    let world = World::new();
-    make_key(&world.path("other"), "");
-    let other = public_key(&world.path("other"));
-    world.create("learns");
-    world.mount("learns", "x");
-    let text = failure(&world, &[("host_key", &other)]);
-    assert!(text.contains("host key has changed"), "{text}");
-    world.create_with("data", &[("host_key", &world.sshd.host_key())]).ok();
-    world.mount("data", "x");
-}
-
 fn a_server_without_sftp_is_named() {
     let world = World::new();
     let bare = Sshd::start_with(&world.path("bare"), "Subsystem none");
@@ -152,11 +100,8 @@ fn a_hard_mount_does_not_repeat_a_login_that_was_refused() {
     world.create_with("data", &[("hard", "")]).ok();
     let path = world.mount("data", "x");
     fs::write(world.path("sshd/authorized_keys"), "").unwrap();
-    for pid in world.processes("ssh -x -a") {
-        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
-    }
     let refused = || world.daemon.log().matches("Permission denied (").count();
-    wait_for(|| world.processes("ssh -x -a").is_empty(), "ssh has ended");
+    world.cut_connections();
     // The first access may still meet the end of the old connection.
     let fails = || fs::metadata(path.join("file")).is_err_and(|e| e.raw_os_error() == Some(5));
     wait_for(|| fails() && refused() > 0, "an access fails because of the login");

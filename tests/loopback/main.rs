@@ -21,6 +21,7 @@ mod world;
 
 mod disk;
 mod errors;
+mod host_keys;
 mod hung;
 mod idle;
 mod killed;
@@ -81,6 +82,7 @@ fn run() -> ExitCode {
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("restarts", restarts::cases()),
+        ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),
         ("secrets", secrets::cases()),
     ];

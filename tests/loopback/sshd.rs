@@ -30,7 +30,10 @@ impl Sshd {
     /// The same with further lines of sshd_config(5).
     pub fn start_with(directory: &Path, lines: &str) -> Self {
         fs::create_dir_all(directory).expect("a directory for sshd");
-        let port = free_port();
+        Self::start_on(free_port(), directory, lines)
+    }
+
+    fn start_on(port: u16, directory: &Path, lines: &str) -> Self {
         if !directory.join("host_key").exists() {
             make_key(&directory.join("host_key"), "");
         }
@@ -59,6 +62,28 @@ impl Sshd {
         fs::copy(key.with_extension("pub"), self.directory.join("authorized_keys")).expect("a public key");
     }
 
+    /// Another server takes over the address, as after a reinstallation or in an attack.
+    pub fn be_replaced_by_another(&mut self, kind: &str) {
+        self.end();
+        let key = self.directory.join("host_key");
+        fs::remove_file(&key).expect("a host key");
+        make_key_of(kind, &key, "");
+        *self = Self::start_on(self.port, &self.directory, "");
+    }
+
+    /// The SHA256 of its host key.
+    pub fn fingerprint(&self) -> String {
+        let output = Command::new("ssh-keygen").arg("-lf").arg(self.directory.join("host_key")).output();
+        let output = String::from_utf8(output.expect("ssh-keygen runs").stdout).expect("text");
+        output.split(' ').nth(1).expect("a fingerprint").to_owned()
+    }
+
+    /// Ends the server; who is logged in stays.
+    fn end(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+
     /// The public half of its host key, as `host_key` wants it.
     pub fn host_key(&self) -> String {
         public_key(&self.directory.join("host_key"))
@@ -78,8 +103,7 @@ impl Sshd {
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
+        self.end();
     }
 }
 
@@ -112,8 +136,13 @@ impl Tarpit {
 
 /// Makes a key pair at `path` and `path.pub`.
 pub fn make_key(path: &Path, passphrase: &str) {
+    make_key_of("ed25519", path, passphrase);
+}
+
+fn make_key_of(kind: &str, path: &Path, passphrase: &str) {
+    _ = fs::remove_file(path.with_extension("pub"));
     let status =
-        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", passphrase, "-f"]).arg(path).status();
+        Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-f"]).arg(path).status();
     assert!(status.expect("ssh-keygen runs").success());
 }
 

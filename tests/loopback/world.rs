@@ -6,6 +6,10 @@ use crate::{
     model::{Site, Snapshot},
     sshd::{Sshd, Tarpit, make_key, wait_for},
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     fs,
     net::TcpStream,
@@ -128,6 +132,14 @@ impl World {
     /// sshfs, what supervises it, and what asks mounts whether they answer.
     pub fn processes_of_mounts(&self) -> Vec<u32> {
         [self.processes("/dev/fd/0"), self.processes("sshfs-docker probe ")].concat()
+    }
+
+    /// Ends every ssh, as a broken network does.
+    pub fn cut_connections(&self) {
+        for pid in self.processes("ssh -x -a") {
+            _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        }
+        wait_for(|| self.processes("ssh -x -a").is_empty(), "ssh has ended");
     }
 
     /// Whether the kernel has the volume mounted.

@@ -3,6 +3,10 @@
 //! The texts are those of OpenSSH 8.4 to 10 and sshfs 3.7 with LC_ALL=C. What is not recognised is passed on in
 //! ssh's own words: a strange message helps more than "exit status 1".
 
+mod changed_key;
+
+pub use changed_key::{ChangedKey, fingerprint};
+
 use nix::errno::Errno;
 use std::fmt;
 
@@ -18,10 +22,7 @@ pub enum Cause {
     /// The server did not answer in time.
     TimedOut,
     /// The server's key is not the stored one.
-    HostKeyChanged {
-        /// SHA256 of the key that the server showed.
-        fingerprint: Option<String>,
-    },
+    HostKeyChanged(Box<ChangedKey>),
     /// The server's key is not known and must be.
     HostKeyUnknown,
     /// The server refused key and password.
@@ -60,8 +61,8 @@ pub fn diagnose(said: &str) -> Cause {
     let says = |needle: &str| said.contains(needle);
 
     // The order matters: a changed host key also ends in "verification failed", a refused key in "reset by peer".
-    if says("IDENTIFICATION HAS CHANGED") {
-        return Cause::HostKeyChanged { fingerprint: fingerprint(said) };
+    if let Some(change) = ChangedKey::parse(said) {
+        return Cause::HostKeyChanged(Box::new(change));
     }
     if says("Host key verification failed") || says("you have requested strict checking") {
         return Cause::HostKeyUnknown;
@@ -133,6 +134,21 @@ pub fn of_errno(errno: Errno) -> Cause {
     }
 }
 
+impl Cause {
+    /// Whether another attempt would end the same, and might lock the account.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::HostKeyChanged(_)
+                | Self::HostKeyUnknown
+                | Self::AccessDenied { .. }
+                | Self::TooManyKeys
+                | Self::BadKey(_)
+        )
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -143,17 +159,7 @@ impl fmt::Display for Cause {
             Self::Refused => f.write_str("connection refused: nothing listens on that port; check sshd and the 'port' option"),
             Self::Unreachable(line) => write!(f, "the server is unreachable ({line}); check the network and the address"),
             Self::TimedOut => f.write_str("the server did not answer: timed out; check the address, the firewall and that the server is up"),
-            Self::HostKeyChanged { fingerprint } => {
-                f.write_str("the host key has changed: ")?;
-                match fingerprint {
-                    Some(fingerprint) => write!(f, "the server now shows {fingerprint}, ")?,
-                    None => f.write_str("the server shows another key, ")?,
-                }
-                f.write_str(
-                    "which may be an attack. If the change is intended, remove the old key with 'ssh-keygen -f \
-                     /var/lib/sshfs-docker/home/known_hosts -R HOST' (as root), or update the volume's 'host_key'",
-                )
-            }
+            Self::HostKeyChanged(change) => change.fmt(f),
             Self::HostKeyUnknown => f.write_str(
                 "the host key of the server is not known and must be; add it to /etc/sshfs-docker/known_hosts, or pin it \
                  with the 'host_key' option",
@@ -190,13 +196,6 @@ impl fmt::Display for Cause {
     }
 }
 
-/// "SHA256:…" behind "The fingerprint for the ED25519 key sent by the remote host is".
-fn fingerprint(said: &str) -> Option<String> {
-    said.split_whitespace()
-        .find(|word| word.starts_with("SHA256:"))
-        .map(|word| word.trim_end_matches('.').to_owned())
-}
-
 /// Without carriage returns, which ssh writes at the end of lines, and without other control characters, which a
 /// hostile server could send to the terminal of `docker run`.
 fn clean(line: &str) -> String {
@@ -221,7 +220,7 @@ mod tests {
     const CHANGED: &str = "\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\r
 @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\r
-The fingerprint for the ED25519 key sent by the remote host is\nSHA256:Zm9vYmFy.\r
+The fingerprint for the ED25519 key sent by the remote host is\nSHA256:SbH6zDPZCGlDyaCulSNwPrP4hr4Jqearp+xNoOGheIQ.\r
 Host key for storage has changed and you have requested strict checking.\r
 Host key verification failed.\r
 read: Connection reset by peer\n";
@@ -229,7 +228,15 @@ read: Connection reset by peer\n";
     #[test]
     fn what_ssh_says_becomes_a_cause() {
         for (said, cause) in [
-            (CHANGED, Cause::HostKeyChanged { fingerprint: Some("SHA256:Zm9vYmFy".to_owned()) }),
+            (
+                CHANGED,
+                Cause::HostKeyChanged(Box::new(ChangedKey {
+                    shown: Some("SHA256:SbH6zDPZCGlDyaCulSNwPrP4hr4Jqearp+xNoOGheIQ".to_owned()),
+                    known: None,
+                    place: None,
+                    host: Some("storage".to_owned()),
+                })),
+            ),
             (
                 "No ED25519 host key is known for storage and you have requested strict checking.\r\nHost key verification failed.\r\n",
                 Cause::HostKeyUnknown,
