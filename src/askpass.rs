@@ -3,14 +3,16 @@
 //! ssh runs the program with the question as its only argument, so the role shows in the environment, which the
 //! supervisor of the mount sets. The answer is read from `$CREDENTIALS_DIRECTORY` each time, also at a reconnect.
 
-use crate::launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY};
+use crate::{
+    launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
+    volume::Secret,
+};
 use std::{
     env, fs,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
 };
-use zeroize::Zeroizing;
 
 /// Answers if ssh asks; None where this process was started for something else.
 #[must_use]
@@ -28,9 +30,9 @@ pub fn answer_if_asked() -> Option<ExitCode> {
         return Some(ExitCode::FAILURE);
     }
     let path = PathBuf::from(env::var_os(CREDENTIALS_DIRECTORY)?).join(credential);
-    match fs::read_to_string(&path).map(Zeroizing::new) {
+    match fs::read_to_string(&path).map(Secret::new) {
         Ok(secret) => {
-            _ = writeln!(io::stdout(), "{}", first_line(&secret));
+            _ = writeln!(io::stdout(), "{}", first_line(secret.expose()));
             Some(ExitCode::SUCCESS)
         }
         Err(e) => {

@@ -17,6 +17,7 @@ use crate::{
     paths::Paths,
     protocol::{activity::Activity, server},
     references::ReferenceBook,
+    sealing::Sealer,
     store::Store,
 };
 use anyhow::{Context, Result};
@@ -116,7 +117,8 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
         );
         Box::new(ChildLauncher::new(&options.layout.user, paths.credentials(), &paths.home())?)
     };
-    let store = Store::open(paths).context("cannot open the definitions of volumes")?;
+    let store =
+        Store::open(paths, Sealer::of_this_host()).context("cannot open the definitions of volumes")?;
     let book = ReferenceBook::open(paths).context("cannot open the references")?;
     store.tidy();
     book.tidy();

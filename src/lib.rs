@@ -23,6 +23,7 @@ pub mod paths;
 pub mod protocol;
 pub mod references;
 pub mod replace;
+pub mod sealing;
 pub mod store;
 pub mod supervisor;
 mod sys;

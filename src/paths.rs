@@ -8,7 +8,8 @@
 //!   known_hosts                  host keys that the administrator vouches for
 //! /var/lib/sshfs-docker/         0711 root
 //!   volumes/NAME.json            definition of a volume, 0600; schema 1
-//!   secrets/NAME                 the value of the `password` option, 0600
+//!   secrets/NAME                 the value of the `password` option, 0600, where the host has no systemd-creds;
+//!   secrets.encrypted/NAME       where it has: encrypted for the credential `_password` of the mount unit
 //!   mountpoints/NAME/            empty directories, 0000
 //!   mnt/                         a read-only bind mount of mountpoints/
 //!   mnt/NAME                     what Docker gets: sshfs is mounted here. While it is not, the path lies on the
@@ -79,6 +80,18 @@ impl Paths {
     #[must_use]
     pub fn secret(&self, name: &VolumeName) -> PathBuf {
         self.secrets().join(name.as_str())
+    }
+
+    /// Encrypted values of the `password` option.
+    #[must_use]
+    pub fn encrypted_secrets(&self) -> PathBuf {
+        self.state.join("secrets.encrypted")
+    }
+
+    /// The encrypted password of one volume.
+    #[must_use]
+    pub fn encrypted_secret(&self, name: &VolumeName) -> PathBuf {
+        self.encrypted_secrets().join(name.as_str())
     }
 
     /// The real directories below the mountpoints.

@@ -12,13 +12,14 @@
 //! ```
 //!
 //! The name is the file's. `options` is what the user wrote, without the value of `password`, which is in
-//! `secrets/NAME`; `"password": true` says that it is there. A file that cannot be read, or has another schema, is
+//! `secrets/NAME` or `secrets.encrypted/NAME`; `"password": true` says that it is there. A file that cannot be read, or has another schema, is
 //! that volume's problem alone: it is reported, and never written or removed.
 
 use crate::{
     paths::{Paths, file_name},
     replace::{self, Durability},
-    volume::{VolumeName, options::Options},
+    sealing::Sealer,
+    volume::{Secret, VolumeName, options::Options},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -26,9 +27,11 @@ use std::{
     path::{Path, PathBuf},
     time::SystemTime,
 };
-use zeroize::Zeroizing;
 
 const SCHEMA: u32 = 1;
+
+/// The credential that the password becomes in the mount unit. Encrypted for it, it cannot be used under another name.
+pub const PASSWORD_CREDENTIAL: &str = "_password";
 
 /// What the user defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Stored {
 pub struct Store {
     volumes: PathBuf,
     secrets: PathBuf,
+    encrypted: PathBuf,
+    sealer: Sealer,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,17 +82,22 @@ struct File {
 
 impl Store {
     /// Opens the store, making its directories where they are missing.
-    pub fn open(paths: &Paths) -> io::Result<Self> {
-        let store = Self { volumes: paths.volumes(), secrets: paths.secrets() };
-        for directory in [&store.volumes, &store.secrets] {
+    pub fn open(paths: &Paths, sealer: Sealer) -> io::Result<Self> {
+        let (volumes, secrets, encrypted) = (paths.volumes(), paths.secrets(), paths.encrypted_secrets());
+        let store = Self { volumes, secrets, encrypted, sealer };
+        for directory in store.directories() {
             crate::directories::ensure(directory, 0o700)?;
         }
         Ok(store)
     }
 
+    fn directories(&self) -> [&Path; 3] {
+        [&self.volumes, &self.secrets, &self.encrypted]
+    }
+
     /// Removes what a killed daemon left. For the daemon only: nobody else knows that nobody is writing.
     pub fn tidy(&self) {
-        for directory in [&self.volumes, &self.secrets] {
+        for directory in self.directories() {
             // A read-only file system must not keep the daemon from serving what is defined.
             if let Err(e) = replace::remove_leftovers(directory) {
                 tracing::warn!("cannot tidy {}, ignoring: {e}", directory.display());
@@ -121,7 +131,8 @@ impl Store {
 
     /// Removes passwords whose definition is gone: what a power cut between two steps of save or remove leaves.
     fn forget_secrets_of_others(&self, stored: &[Stored]) {
-        for entry in fs::read_dir(&self.secrets).into_iter().flatten().flatten() {
+        let secrets = [&self.secrets, &self.encrypted];
+        for entry in secrets.into_iter().flat_map(fs::read_dir).flatten().flatten() {
             let known = stored.iter().any(|volume| entry.file_name() == volume.name.as_str());
             if !known {
                 _ = fs::remove_file(entry.path());
@@ -130,7 +141,12 @@ impl Store {
     }
 
     /// Saves a definition and its password; both are on disk when this returns.
-    pub fn save(&self, name: &VolumeName, definition: &Definition, password: Option<&str>) -> io::Result<()> {
+    pub fn save(
+        &self,
+        name: &VolumeName,
+        definition: &Definition,
+        password: Option<&Secret>,
+    ) -> io::Result<()> {
         // It may have been put back by hand while the daemon ran. Nothing unknown is overwritten.
         if self.volumes.join(file_name(name)).symlink_metadata().is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -138,7 +154,7 @@ impl Store {
         // First the secret: a definition whose secret is missing would be broken, a secret without a definition is
         // only a leftover, which the next start clears.
         if let Some(password) = password {
-            replace::replace(&self.secrets, name.as_str(), password.as_bytes(), 0o600, Durability::PowerCut)?;
+            self.save_password(name, password)?;
         }
         let file = File {
             schema: SCHEMA,
@@ -150,15 +166,36 @@ impl Store {
         replace::replace(&self.volumes, &file_name(name), &json, 0o600, Durability::PowerCut)
     }
 
+    fn save_password(&self, name: &VolumeName, password: &Secret) -> io::Result<()> {
+        let save = |directory: &Path, content: &[u8]| {
+            replace::replace(directory, name.as_str(), content, 0o600, Durability::PowerCut)
+        };
+        match self.sealer.seal(PASSWORD_CREDENTIAL, password) {
+            Some(Ok(sealed)) => return save(&self.encrypted, &sealed),
+            Some(Err(e)) => {
+                tracing::warn!(volume = %name, "volume {name}: cannot encrypt its password, keeping it in a file for root: {e}");
+            }
+            None => {}
+        }
+        save(&self.secrets, password.expose().as_bytes())
+    }
+
     /// Forgets a volume; durable when this returns.
     pub fn remove(&self, name: &VolumeName) -> io::Result<()> {
         replace::remove(&self.volumes, &file_name(name), Durability::PowerCut)?;
-        replace::remove(&self.secrets, name.as_str(), Durability::PowerCut)
+        replace::remove(&self.secrets, name.as_str(), Durability::PowerCut)?;
+        replace::remove(&self.encrypted, name.as_str(), Durability::PowerCut)
     }
 
     /// The stored password of a volume.
-    pub fn password(&self, name: &VolumeName) -> io::Result<Zeroizing<String>> {
-        fs::read_to_string(self.secrets.join(name.as_str())).map(Zeroizing::new)
+    pub fn password(&self, name: &VolumeName) -> io::Result<Secret> {
+        match fs::read(self.encrypted.join(name.as_str())) {
+            Ok(sealed) => self.sealer.unseal(PASSWORD_CREDENTIAL, &sealed),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::read_to_string(self.secrets.join(name.as_str())).map(Secret::new)
+            }
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -192,6 +229,10 @@ mod tests {
         Paths { configuration: root.join("etc"), state: root.join("lib"), runtime: root.join("run") }
     }
 
+    fn open(root: &Path) -> io::Result<Store> {
+        Store::open(&paths(root), Sealer::none())
+    }
+
     fn definition() -> Definition {
         Definition {
             created_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000),
@@ -207,12 +248,12 @@ mod tests {
     #[test]
     fn a_definition_reads_back_as_saved() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&paths(root.path())).unwrap();
-        store.save(&name("data"), &definition(), Some("hunter2")).unwrap();
-        let loaded = Store::open(&paths(root.path())).unwrap().load().unwrap();
+        let store = open(root.path()).unwrap();
+        store.save(&name("data"), &definition(), Some(&Secret::new("hunter2".to_owned()))).unwrap();
+        let loaded = open(root.path()).unwrap().load().unwrap();
         assert_eq!(loaded[0].name, name("data"));
         assert_eq!(loaded[0].definition.as_ref().unwrap(), &definition());
-        assert_eq!(store.password(&name("data")).unwrap().as_str(), "hunter2");
+        assert_eq!(store.password(&name("data")).unwrap().expose(), "hunter2");
         store.remove(&name("data")).unwrap();
         assert!(store.load().unwrap().is_empty());
         assert!(store.password(&name("data")).is_err());
@@ -221,8 +262,8 @@ mod tests {
     #[test]
     fn passwords_are_readable_by_root_only_and_not_in_the_definition() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&paths(root.path())).unwrap();
-        store.save(&name("data"), &definition(), Some("hunter2")).unwrap();
+        let store = open(root.path()).unwrap();
+        store.save(&name("data"), &definition(), Some(&Secret::new("hunter2".to_owned()))).unwrap();
         for file in ["volumes/data.json", "secrets/data"] {
             let path = root.path().join("lib").join(file);
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{file}");
@@ -234,8 +275,8 @@ mod tests {
     #[test]
     fn a_password_without_a_definition_is_cleared_away() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&paths(root.path())).unwrap();
-        store.save(&name("kept"), &definition(), Some("hunter2")).unwrap();
+        let store = open(root.path()).unwrap();
+        store.save(&name("kept"), &definition(), Some(&Secret::new("hunter2".to_owned()))).unwrap();
         fs::write(root.path().join("lib/secrets/left"), "hunter2").unwrap();
         store.load().unwrap();
         assert!(store.password(&name("left")).is_err());
@@ -245,7 +286,7 @@ mod tests {
     #[test]
     fn a_file_that_is_there_already_is_not_overwritten() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&paths(root.path())).unwrap();
+        let store = open(root.path()).unwrap();
         fs::write(root.path().join("lib/volumes/data.json"), "put back by hand").unwrap();
         assert!(store.save(&name("data"), &definition(), None).is_err());
         let kept = fs::read_to_string(root.path().join("lib/volumes/data.json")).unwrap();
@@ -255,7 +296,7 @@ mod tests {
     #[test]
     fn a_broken_file_is_reported_and_kept_while_the_others_load() {
         let root = tempfile::tempdir().unwrap();
-        let store = Store::open(&paths(root.path())).unwrap();
+        let store = open(root.path()).unwrap();
         store.save(&name("good"), &definition(), None).unwrap();
         let broken = [
             ("empty", ""),

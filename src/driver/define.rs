@@ -11,12 +11,11 @@ use crate::{
     references::References,
     store::Definition,
     volume::{
-        Spec, VolumeName,
+        Secret, Spec, VolumeName,
         options::{self, Options, PasswordSource},
     },
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
-use zeroize::Zeroizing;
 
 impl Volumes {
     pub(super) async fn create(&self, name: &str, mut options: Options) -> Result<(), DriverError> {
@@ -24,16 +23,16 @@ impl Volumes {
         let wrong = |source| DriverError::Options { name: name.clone(), source };
         let password = take_password(&mut options);
         if let Some(password) = &password {
-            options::check_password(password).map_err(wrong)?;
+            options::check_password(password.expose()).map_err(wrong)?;
         }
         // Without waiting for a mount that is being made: definitions do not change.
         if let Ok(existing) = self.find(name.as_str()) {
-            return self.compare(&existing, &options, password.as_deref());
+            return self.compare(&existing, &options, password).await;
         }
         let config = self.configuration()?;
         let _lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {
-            return self.compare(&existing, &options, password.as_deref());
+            return self.compare(&existing, &options, password).await;
         }
         let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
         check_credentials(&name, &spec).await?;
@@ -41,11 +40,11 @@ impl Volumes {
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
         let has_password = definition.has_password;
         let (saved_name, saved) = (name.clone(), definition.clone());
-        self.on_disk(move |store| store.save(&saved_name, &saved, password.as_ref().map(|p| p.as_str())))
+        self.on_disk(move |store| store.save(&saved_name, &saved, password.as_ref()))
             .await
             .map_err(|source| DriverError::Store { name: name.clone(), verb: "save", source })?;
         if has_password {
-            tracing::warn!(volume = %name, "volume {name}: Docker stores and shows the option 'password' in clear; 'password_file' does not");
+            tracing::warn!(volume = %name, "volume {name}: Docker itself keeps the option 'password' and shows it in clear (docker volume inspect); give a file or a credential of systemd's store with 'password_file' instead");
         }
         if let Some(option) = spec.weakened_host_key_checking() {
             tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
@@ -57,19 +56,25 @@ impl Volumes {
     }
 
     /// A repeated Create is a success, another one with the same name an error that names the options in question.
-    fn compare(
+    async fn compare(
         &self,
         existing: &Volume,
         options: &Options,
-        password: Option<&String>,
+        password: Option<Secret>,
     ) -> Result<(), DriverError> {
         let Some(definition) = &existing.definition else { return Err(existing.unusable()) };
         let names: BTreeSet<_> = definition.options.keys().chain(options.keys()).collect();
         let mut differing: Vec<_> =
             names.into_iter().filter(|n| definition.options.get(*n) != options.get(*n)).cloned().collect();
-        let stored = definition.has_password.then(|| self.store.password(&existing.name).unwrap_or_default());
-        if stored.as_ref().map(|p| p.as_str()) != password.map(String::as_str) {
+        if definition.has_password != password.is_some() {
             differing.push("password".to_owned());
+        } else if let Some(password) = password {
+            let name = existing.name.clone();
+            let stored = self.on_disk(move |store| store.password(&name)).await;
+            // One that cannot be read is none that was given.
+            if stored.ok() != Some(password) {
+                differing.push("password".to_owned());
+            }
         }
         if differing.is_empty() {
             Ok(())
@@ -129,9 +134,9 @@ impl Volumes {
 
 /// Takes the password out of the options before anything else looks at them. In any case: a misspelt `Password` is a
 /// secret too.
-fn take_password(options: &mut Options) -> Option<Zeroizing<String>> {
+fn take_password(options: &mut Options) -> Option<Secret> {
     let key = options.keys().find(|key| key.eq_ignore_ascii_case("password"))?.clone();
-    options.remove(&key).map(Zeroizing::new)
+    options.remove(&key).map(Secret::new)
 }
 
 /// A key file that is missing is better told at create than at the first `docker run`.

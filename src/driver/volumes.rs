@@ -124,9 +124,10 @@ impl Volumes {
     }
 
     /// Works on the store in a thread that may wait for the disk.
-    pub(super) async fn on_disk<F>(&self, work: F) -> io::Result<()>
+    pub(super) async fn on_disk<T, F>(&self, work: F) -> io::Result<T>
     where
-        F: FnOnce(&Store) -> io::Result<()> + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&Store) -> io::Result<T> + Send + 'static,
     {
         let store = Arc::clone(&self.store);
         spawn_blocking(move || work(&store)).await.map_err(io::Error::other)?

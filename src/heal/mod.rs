@@ -23,6 +23,7 @@ use crate::{
     mount::{MountError, Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
     paths::Paths,
     references::{ReferenceBook, Uptime},
+    sealing::Sealer,
     store::Store,
     volume::{Remote, Spec, VolumeName},
 };
@@ -146,7 +147,7 @@ impl<'a> Healer<'a> {
         let launcher = Box::new(SystemdLauncher::new(layout.user.clone()));
         Ok(Self {
             name,
-            store: Store::open(&paths)?,
+            store: Store::open(&paths, Sealer::none())?,
             references: ReferenceBook::open(&paths)?,
             book: HealingBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,

@@ -87,19 +87,17 @@ impl ChildLauncher {
                 .map_err(io::Error::from)
                 .map_err(start_error(path))
         };
-        for Credential { id, source } in credentials {
-            let file = match source {
-                CredentialSource::Path(path) => path.clone(),
-                CredentialSource::Store(name) => match find_in_store(name)? {
-                    (file, false) => file,
-                    (file, true) => {
-                        return Err(LaunchError::Credential(format!(
-                            "{}: only systemd as PID 1 can decrypt it",
-                            file.display()
-                        )));
-                    }
-                },
+        for Credential { id, source, encrypted } in credentials {
+            let (file, is_encrypted) = match source {
+                CredentialSource::Path(path) => (path.clone(), *encrypted),
+                CredentialSource::Store(name) => find_in_store(name)?,
             };
+            if is_encrypted {
+                return Err(LaunchError::Credential(format!(
+                    "{}: only systemd as PID 1 can decrypt it",
+                    file.display()
+                )));
+            }
             let content = fs::read(&file).map(zeroize::Zeroizing::new).map_err(start_error(&file))?;
             let copy = directory.join(id);
             let mut open = OpenOptions::new();

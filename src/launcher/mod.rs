@@ -27,6 +27,8 @@ pub struct Credential {
     pub id: String,
     /// Where it comes from.
     pub source: CredentialSource,
+    /// Whether a file is encrypted by systemd-creds(1). In the credential store its place tells.
+    pub encrypted: bool,
 }
 
 /// The path of a credential as ssh reads it: ssh expands `${NAME}` in IdentityFile (ssh_config(5), OpenSSH >= 8.4).

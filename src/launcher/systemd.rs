@@ -191,19 +191,19 @@ struct Launch {
 
 impl Launch {
     fn new(session: Session) -> Result<Self, LaunchError> {
-        let (mut plain, mut encrypted) = (Vec::new(), Vec::new());
-        for Credential { id, source } in session.credentials {
+        let (mut plain, mut sealed) = (Vec::new(), Vec::new());
+        for Credential { id, source, encrypted } in session.credentials {
             let (path, is_encrypted) = match source {
-                CredentialSource::Path(path) => (path, false),
+                CredentialSource::Path(path) => (path, encrypted),
                 CredentialSource::Store(name) => find_in_store(&name)?,
             };
-            let list = if is_encrypted { &mut encrypted } else { &mut plain };
+            let list = if is_encrypted { &mut sealed } else { &mut plain };
             list.push((id, path.to_string_lossy().into_owned()));
         }
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
         let Session { description, argv, device, report, on_failure, .. } = session;
-        Ok(Self { description, argv, device, report, environment, on_failure, plain, encrypted })
+        Ok(Self { description, argv, device, report, environment, on_failure, plain, encrypted: sealed })
     }
 
     async fn request(

@@ -194,7 +194,9 @@ impl Mounter {
         deadline: Instant,
     ) -> Result<(), MountError> {
         let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
-        let plan = plan::plan(name, spec, &self.paths, config, &self.program, ssh_config.as_deref());
+        let encrypted = self.paths.encrypted_secret(name).exists();
+        let plan =
+            plan::plan(name, spec, &self.paths, config, &self.program, ssh_config.as_deref(), encrypted);
         for credential in &plan.credentials {
             launcher::check_source(&credential.source).await?;
         }

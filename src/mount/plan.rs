@@ -4,6 +4,7 @@ use crate::{
     config::Config,
     launcher::{Credential, credential_path},
     paths::Paths,
+    store::PASSWORD_CREDENTIAL,
     volume::{
         CredentialSource, Spec, VolumeName,
         options::{PasswordSource, Setting},
@@ -38,10 +39,9 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
 /// about as long as TCP itself goes on (tcp(7), `tcp_retries2`).
 const HARD_COUNT: &str = "90";
 
-/// Identifiers of the credentials that come from files. Names of the credential store are their own and begin with a
+/// Identifier of the credential that comes from a key file, as [`PASSWORD_CREDENTIAL`] is that of a password. Names of the credential store are their own and begin with a
 /// letter or a digit, so they never meet.
 const IDENTITY: &str = "_identity";
-const PASSWORD: &str = "_password";
 
 /// What sshfs is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct Plan {
 
 /// Plans the mount of `spec` with the mountpoint passed as standard input. `program` is this program, which sshfs starts
 /// in the place of ssh. `ssh_config` is the administrator's file, if there is one; the files of the user that runs ssh are
-/// never read.
+/// never read. `password_is_encrypted` says how the value of the `password` option is kept.
 #[must_use]
 pub fn plan(
     name: &VolumeName,
@@ -67,18 +67,22 @@ pub fn plan(
     config: &Config,
     program: &Path,
     ssh_config: Option<&Path>,
+    password_is_encrypted: bool,
 ) -> Plan {
     let mut credentials = Vec::new();
     let mut identity = None;
     if let Some(source) = &spec.identity {
-        identity = Some(add(&mut credentials, IDENTITY, source.clone()));
+        identity = Some(add(&mut credentials, IDENTITY, source.clone(), false));
     }
     let askpass = spec.password.as_ref().map(|password| {
-        let source = match password {
-            PasswordSource::Credential(source) => source.clone(),
-            PasswordSource::Stored => CredentialSource::Path(paths.secret(name)),
+        let (source, encrypted) = match password {
+            PasswordSource::Credential(source) => (source.clone(), false),
+            PasswordSource::Stored if password_is_encrypted => {
+                (CredentialSource::Path(paths.encrypted_secret(name)), true)
+            }
+            PasswordSource::Stored => (CredentialSource::Path(paths.secret(name)), false),
         };
-        add(&mut credentials, PASSWORD, source)
+        add(&mut credentials, PASSWORD_CREDENTIAL, source, encrypted)
     });
 
     let mut argv: Vec<String> =
@@ -101,14 +105,14 @@ pub fn plan(
     Plan { argv, credentials, askpass, kernel }
 }
 
-fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource) -> String {
+fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource, encrypted: bool) -> String {
     let id = match &source {
         CredentialSource::Path(_) => id.to_owned(),
         // systemd checks that an encrypted credential is used under the name it was encrypted for.
         CredentialSource::Store(name) => name.clone(),
     };
     if !credentials.iter().any(|known| known.id == id) {
-        credentials.push(Credential { id: id.clone(), source });
+        credentials.push(Credential { id: id.clone(), source, encrypted });
     }
     id
 }
@@ -226,6 +230,7 @@ mod tests {
             &config,
             Path::new("/usr/bin/sshfs-docker"),
             Some(&paths.ssh_config()),
+            false,
         )
     }
 

@@ -7,6 +7,7 @@ pub mod name;
 pub mod options;
 pub mod policy;
 pub mod remote;
+pub mod secret;
 mod spelling;
 
 pub use credential::CredentialSource;
@@ -15,3 +16,4 @@ pub use name::VolumeName;
 pub use options::{OptionError, Spec};
 pub use policy::Policy;
 pub use remote::Remote;
+pub use secret::Secret;
