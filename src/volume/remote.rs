@@ -50,7 +50,7 @@ pub enum InvalidRemote {
         /// What was written.
         value: String,
     },
-    /// `sftp://user:password@host`; not repeated, Docker shows enough of it.
+    /// `sftp://user:password@host` or `user:password@host:path`; not repeated, Docker shows enough of it.
     #[error("sshcmd must not contain a password, which Docker would show in clear; use 'password_file'")]
     Password,
     /// Not a name or address of a host.
@@ -59,9 +59,9 @@ pub enum InvalidRemote {
     /// A user name with characters that cannot be one.
     #[error("{0:?} is not a user name that ssh accepts")]
     User(String),
-    /// A port outside 1 to 65535.
-    #[error("port {0:?} is not a number from 1 to 65535")]
-    Port(String),
+    /// A port outside 1 to 65535; not repeated, it may be a password that was given to the wrong option.
+    #[error("the port must be a number from 1 to 65535")]
+    Port,
     /// `sftp://host` without a path.
     #[error("sshcmd {0:?} has no path; write sftp://[user@]host[:port]/path")]
     UrlWithoutPath(String),
@@ -86,6 +86,9 @@ impl Remote {
     fn parse_scp(text: &str) -> Result<Self, InvalidRemote> {
         let (authority, path) =
             split_at_colon(text).ok_or_else(|| InvalidRemote::NoColon(text.to_owned()))?;
+        if looks_like_a_password(authority, path) {
+            return Err(InvalidRemote::Password);
+        }
         let (user, host) = parse_authority(authority)?;
         Ok(Self { user, host, path: path.to_owned(), port: None })
     }
@@ -150,7 +153,7 @@ impl fmt::Display for Remote {
 /// Reads a TCP port.
 pub fn parse_port(text: &str) -> Result<NonZeroU16, InvalidRemote> {
     let digits_only = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits_only).ok_or_else(|| InvalidRemote::Port(text.to_owned()))
+    text.parse().ok().filter(|_| digits_only).ok_or(InvalidRemote::Port)
 }
 
 /// Splits at the first colon outside brackets.
@@ -161,6 +164,13 @@ fn split_at_colon(text: &str) -> Option<(&str, &str)> {
     };
     let colon = search_from + text[search_from..].find(':')?;
     Some((&text[..colon], &text[colon + 1..]))
+}
+
+/// Whether `authority:path` was meant as `user:password@host:path`. As it stands, the password would be a directory in the
+/// home on a server called like the user: no error, and in every log.
+fn looks_like_a_password(authority: &str, path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    !authority.contains('@') && first.split_once('@').is_some_and(|(_, host)| host.contains(':'))
 }
 
 /// `[user@]host`; as in ssh, the last `@` separates them.
@@ -280,6 +290,8 @@ mod tests {
             "h:/\0",
             "[::1:/x",
             "sftp://alice:hunter2@storage/srv",
+            "alice:hunter2@storage:/srv",
+            "alice:hunter2@storage:",
             "[::g]:/x",
             "sftp://storage",
             "sftp://h:0/x",

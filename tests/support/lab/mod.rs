@@ -18,6 +18,7 @@ pub mod guest;
 #[path = "../model.rs"]
 pub mod model;
 pub mod network;
+pub mod planted;
 pub mod poll;
 pub mod release;
 pub mod roots;
