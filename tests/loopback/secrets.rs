@@ -15,6 +15,7 @@ cases![
     a_jump_host_is_passed_and_does_not_get_the_password,
     a_password_in_the_wrong_place_is_refused_and_not_repeated,
     a_root_only_key_is_enough,
+    a_changed_key_or_password_file_counts_at_the_next_mount,
     an_inline_key_is_refused_and_not_repeated,
     a_forbidden_password_is_refused,
 ];
@@ -28,8 +29,12 @@ fn a_password_file_logs_in() {
 }
 
 fn a_password_option_logs_in_and_shows_nowhere() {
-    let world = World::with_config("");
+    let world = World::new();
     world.create_with("data", &[("identity_file", ABSENT), ("password", PASSWORD)]).ok();
+    let advice = "Docker itself keeps the option 'password' and shows it in clear";
+    assert!(
+        world.daemon.log().contains(advice) && world.daemon.log().contains("with 'password_file' instead")
+    );
     fs::write(world.mount("data", "x").join("file"), "x").unwrap();
     let told = [
         world.client().get("data").ok().to_string(),
@@ -118,6 +123,28 @@ fn a_root_only_key_is_enough() {
     let key = world.path("private/id").to_string_lossy().into_owned();
     world.create_with("data", &[("IdentityFile", &key), ("identity_file", ABSENT)]).ok();
     world.mount("data", "x");
+}
+
+fn a_changed_key_or_password_file_counts_at_the_next_mount() {
+    let world = World::new();
+    let file = world.path("password").to_string_lossy().into_owned();
+    fs::write(&file, PASSWORD).unwrap();
+    world.create_with("by-password", &[("identity_file", ABSENT), ("password_file", &file)]).ok();
+    world.create("by-key");
+    let mount_and_unmount = |name: &str| {
+        world.mount(name, "x");
+        world.client().unmount(name, "x").ok();
+    };
+    ["by-password", "by-key"].into_iter().for_each(mount_and_unmount);
+    fs::write(&file, "changed").unwrap();
+    fs::rename(world.path("id"), world.path("old")).unwrap();
+    crate::sshd::make_key(&world.path("id"), "");
+    for name in ["by-password", "by-key"] {
+        assert!(world.client().mount(name, "x").err().contains("permission denied"), "{name}");
+    }
+    fs::write(&file, PASSWORD).unwrap();
+    world.sshd.authorize(&world.path("id"));
+    ["by-password", "by-key"].into_iter().for_each(mount_and_unmount);
 }
 
 fn an_inline_key_is_refused_and_not_repeated() {
