@@ -223,6 +223,9 @@ impl Launch {
             ("NoNewPrivileges", Value::from(true)),
             ("StandardInputFileDescriptor", Value::from(Fd::from(&self.device))),
             ("StandardOutputFileDescriptor", Value::from(Fd::from(&self.report))),
+            // Not the default, which is the journal: where both are the same, systemd makes the error output a copy of
+            // the output, descriptor or not (exec-invoke.c, `can_inherit_stderr_from_stdout`).
+            ("StandardOutput", Value::from("null")),
             ("StandardError", Value::from("journal")),
             ("Environment", Value::from(self.environment.clone())),
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.

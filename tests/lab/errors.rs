@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use crate::lab::network::{NOBODY, SSH_SERVER};
-use crate::lab::{Lab, poll};
+use crate::lab::{Container, Lab, Volume, poll};
 
 crate::cases![
     each_cause_gets_a_sentence_of_its_own,
@@ -64,16 +64,40 @@ fn each_cause_gets_a_sentence_of_its_own(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// In the terminal of `docker run`, and in the journal where only a connection is made anew; and the command that it names
+/// works.
 fn a_changed_host_key_is_refused(lab: &Lab) -> Result<()> {
     let volume = lab.volume("impostor")?;
     volume.run("echo before > /d/file")?;
-    volume.wait_until_unmounted()?;
+    let container = volume.hold("impostor-user")?;
+    let fingerprint = || lab.server.sh("ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key | cut -d ' ' -f 2");
+    let known = fingerprint()?;
     lab.server.replace_host_keys()?;
-    let sentence = volume.try_run("true").and_then(crate::lab::Output::failure);
+    let refused = refuse_a_changed_key(lab, &volume, &container, &[&known, &fingerprint()?]);
     lab.server.restore_host_keys()?;
-    ensure_says(&sentence?.to_lowercase(), &[&["host key"], &["changed"]])?;
+    refused?;
+    lab.host.sh(&format!("sshfs-docker forget-host-key {SSH_SERVER}"))?;
     ensure!(volume.run("cat /d/file")? == "before", "refused for good");
     Ok(())
+}
+
+fn refuse_a_changed_key(lab: &Lab, volume: &Volume, container: &Container, keys: &[&str]) -> Result<()> {
+    lab.host.sh("pkill -KILL -x ssh")?;
+    ensure!(!container.try_exec("cat /d/file")?.ok(), "the wrong server was read");
+    let unit = volume.unit();
+    let journal = lab.host.sh(&format!("journalctl --sync; journalctl --no-pager --unit {unit}"))?;
+    container.docker("rm --force")?;
+    volume.wait_until_unmounted()?;
+    let sentence = volume.try_run("true")?.failure()?;
+    println!("\n{sentence}");
+    let command = format!("sshfs-docker forget-host-key '{SSH_SERVER}'");
+    for told in [&journal, &sentence] {
+        for part in keys.iter().chain(&["host key has changed", command.as_str()]) {
+            ensure!(told.contains(*part), "no {part:?} in: {told}");
+        }
+    }
+    lab.host.sh(&command)?;
+    volume.run("true").map(drop)
 }
 
 fn a_pinned_host_key_is_accepted_and_any_other_refused(lab: &Lab) -> Result<()> {

@@ -343,7 +343,12 @@ impl Life<'_> {
         ))?;
         let journal = read(lab, "/root/leaks/journal")?;
         planted.search(&format!("the journal {when}"), &journal, "leak-by-option")?;
-        ensure!(journal.contains("zbus"), "the daemon does not log all it can");
+        for everything in ["zbus", "debug3: ", "unique: "] {
+            ensure!(
+                journal.contains(everything),
+                "daemon, ssh or sshfs do not log all they can: no {everything:?}"
+            );
+        }
         let units = lab.host.sh("systemctl show --all '*' sshfs-docker.service | cat")?;
         planted.search(&format!("the units {when}"), &units, "sshfs-docker.service")?;
         let dbus =
