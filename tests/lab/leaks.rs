@@ -343,7 +343,7 @@ impl Life<'_> {
         ))?;
         let journal = read(lab, "/root/leaks/journal")?;
         planted.search(&format!("the journal {when}"), &journal, "leak-by-option")?;
-        for everything in ["zbus", "debug3: ", "unique: "] {
+        for everything in ["zbus", "debug3: ", "executing <"] {
             ensure!(
                 journal.contains(everything),
                 "daemon, ssh or sshfs do not log all they can: no {everything:?}"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -94,6 +95,8 @@ impl ProcessWatch {
         let watcher = thread::spawn(move || {
             let mut found = BTreeSet::new();
             while !stopped.load(Ordering::Relaxed) {
+                // The cases' own work needs the processor too.
+                thread::sleep(Duration::from_millis(1));
                 for (file, content) in processes(&proc) {
                     counted.fetch_add(1, Ordering::Relaxed);
                     for Secret { way, text } in &secrets {
