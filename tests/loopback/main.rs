@@ -16,11 +16,13 @@ mod model;
 
 mod daemon;
 mod host;
+mod sftp;
 mod sshd;
 mod world;
 
 mod disk;
 mod errors;
+mod hostile;
 mod hung;
 mod idle;
 mod killed;
@@ -52,6 +54,9 @@ macro_rules! cases {
 pub(crate) use cases;
 
 fn main() -> ExitCode {
+    if let Some(code) = sftp::serve_if_asked() {
+        return code;
+    }
     if isolation::only_listing() {
         return run();
     }
@@ -71,6 +76,7 @@ fn run() -> ExitCode {
     let themes = [
         ("load", load::cases()),
         ("hung", hung::cases()),
+        ("hostile", hostile::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("volumes", volumes::cases()),
