@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod directories;
 pub mod driver;
 pub mod heal;
+mod json;
 pub mod launcher;
 pub mod locks;
 pub mod logging;
