@@ -197,7 +197,7 @@ impl Volumes {
                 tell("error", reason.as_str().into());
             }
         }
-        tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
+        tell("references", volume.references().total().into());
         if mounted {
             tell("unit", unit(&volume.name).into());
         }
