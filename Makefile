@@ -48,6 +48,7 @@ lint: ## Formatting and clippy, warnings denied
 test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@rm -rf target/test-log
 	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-fuzz
 	@$(MAKE) --no-print-directory test-loopback
 	@$(MAKE) --no-print-directory test-lab
 	@tests/total target/test-log
@@ -56,6 +57,10 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 test-unit: tools-rust ## Unit and property tests; needs nothing but cargo
 	@tests/tier unit $(CARGO) test --locked --lib
 
+.PHONY: test-fuzz
+test-fuzz: tools-rust ## Nearly right input for whatever reads some, two seconds each (the socket only as root)
+	@tests/tier fuzz $(CARGO) test --locked --test fuzz
+
 .PHONY: test-loopback
 test-loopback: tools-test ## The real daemon against a real sshd on loopback (root, /dev/fuse)
 	@tests/tier loopback $(CARGO) test --locked --test loopback
@@ -63,6 +68,10 @@ test-loopback: tools-test ## The real daemon against a real sshd on loopback (ro
 .PHONY: test-lab
 test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
 	@tests/tier lab $(CARGO) test --locked --test lab
+
+.PHONY: fuzz
+fuzz: tools-rust ## The fuzz tests for five minutes each (SSHFS_DOCKER_FUZZ_SECONDS=300), side by side
+	@SSHFS_DOCKER_FUZZ_SECONDS=$${SSHFS_DOCKER_FUZZ_SECONDS:-300} $(CARGO) test --locked --test fuzz
 
 .PHONY: soak
 soak: tools-lab deb ## Two hundred callers for ten minutes on each release, then an audit

@@ -191,7 +191,7 @@ fn attempt(
         }
         Some(status) => {
             wait_for_last_words();
-            let cause = diagnosis::diagnose(&said.text());
+            let cause = diagnosis::diagnose(&String::from_utf8_lossy(&said.text()));
             note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
             if let Cause::HostKeyChanged(change) = &cause {
                 explain(change);
@@ -203,7 +203,10 @@ fn attempt(
 
 /// What ssh says, which goes on to the journal.
 #[derive(Clone, Debug, Default)]
-struct Said(Arc<Mutex<String>>);
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+/// So much is kept of it: the refusal of a login comes last, behind a banner of any length.
+const LAST_OF_SAID: usize = 16 * 1024;
 
 impl Said {
     /// Copies from ssh to our standard error. The channel closes when all is copied.
@@ -215,17 +218,16 @@ impl Said {
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
                 _ = io::stderr().write_all(&buffer[..length]);
                 let mut said = said.text();
-                // Only the words of the login matter.
-                if said.len() < 16 * 1024 {
-                    said.push_str(&String::from_utf8_lossy(&buffer[..length]));
-                }
+                said.extend_from_slice(&buffer[..length]);
+                let too_much = said.len().saturating_sub(LAST_OF_SAID);
+                said.drain(..too_much);
             }
             drop(open);
         });
         all_said
     }
 
-    fn text(&self) -> MutexGuard<'_, String> {
+    fn text(&self) -> MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,7 @@ pub mod diagnosis;
 pub mod directories;
 pub mod driver;
 pub mod heal;
+mod json;
 pub mod known_hosts;
 pub mod launcher;
 pub mod locks;

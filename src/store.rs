@@ -16,6 +16,7 @@
 //! that volume's problem alone: it is reported, and never written or removed.
 
 use crate::{
+    json,
     paths::{Paths, file_name},
     replace::{self, Durability},
     sealing::Sealer,
@@ -201,8 +202,8 @@ impl Store {
 
 fn read(path: &Path) -> Result<Definition, Unreadable> {
     let unreadable = |reason: String| Unreadable { file: path.to_owned(), reason };
-    let json = fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-    let file: File = serde_json::from_slice(&json).map_err(|e| unreadable(e.to_string()))?;
+    let content = fs::read(path).map_err(|e| unreadable(e.to_string()))?;
+    let file: File = serde_json::from_slice(&content).map_err(|e| unreadable(json::mistake(&e)))?;
     if file.schema != SCHEMA {
         return Err(unreadable(format!(
             "schema {} is not {SCHEMA}, the one this version knows",

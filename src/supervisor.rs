@@ -32,7 +32,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Follows the last byte of text: no program writes it in a message.
+/// Follows the last byte of text and is not in it: a server may say anything on its standard error, and this is not its
+/// to say.
 pub const END_OF_REPORT: u8 = 0;
 
 /// ssh may outlive sshfs, waiting for a connection that nobody needs any more.
@@ -123,8 +124,9 @@ fn answer_questions(command: &mut Command) -> io::Result<()> {
 
 /// First to the daemon, who may be waiting: a journal that hangs must not keep it from hearing the reason.
 fn pass_on(text: &[u8]) {
-    report(text);
-    _ = io::stderr().write_all(text);
+    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != END_OF_REPORT).collect();
+    report(&text);
+    _ = io::stderr().write_all(&text);
 }
 
 /// Writes to the daemon and returns whether it listens. After the mount succeeded it no longer does: Rust ignores

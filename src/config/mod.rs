@@ -44,8 +44,13 @@ pub enum ConfigError {
     #[error(transparent)]
     Read(#[from] io::Error),
     /// Not TOML, or not our keys.
-    #[error(transparent)]
-    Parse(#[from] toml::de::Error),
+    #[error("line {line}: {message}")]
+    Parse {
+        /// Where.
+        line: usize,
+        /// What, in one line.
+        message: String,
+    },
     /// dockerd gives up after 120 s without an answer; the volume must be given up before that.
     #[error("mount.timeout must be from 1 to {LONGEST_TIMEOUT} seconds, not {0}")]
     Timeout(u64),
@@ -190,7 +195,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, ConfigError> {
-        let file: File = toml::from_str(text)?;
+        let file: File = toml::from_str(text).map_err(|e| mistake(text, &e))?;
         if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
         }
@@ -237,6 +242,14 @@ impl Default for Config {
             log: Log::default().filter,
         }
     }
+}
+
+/// One line, because Docker shows it; toml quotes the file on several.
+fn mistake(text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let shows = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
+    let message = error.message().chars().map(|c| if shows(c) { c } else { ' ' }).collect();
+    ConfigError::Parse { line: before.matches('\n').count() + 1, message }
 }
 
 fn gated_name(name: String) -> Result<String, ConfigError> {
@@ -310,6 +323,13 @@ mod tests {
         assert!(judge(&[("Compression", "no"), ("ro", "")]).is_ok());
         let text = judge(&[("rw", "")]).unwrap_err().to_string();
         assert!(text.starts_with("option 'ro' is fixed to 'true' by the administrator"), "{text}");
+    }
+
+    #[test]
+    fn a_mistake_is_told_in_one_line() {
+        let text = |config: &str| Config::parse(config).unwrap_err().to_string();
+        assert!(text("[mount]\ntimeot = 3").starts_with("line 2: unknown field `timeot`"), "{}", text("x"));
+        assert!(!text("\"a\\nb\" = 1\n[mount]").contains(char::is_control));
     }
 
     #[test]

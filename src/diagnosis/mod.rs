@@ -184,7 +184,9 @@ impl fmt::Display for Cause {
                 "the login worked but the server offers no SFTP; enable 'Subsystem sftp' in its sshd_config",
             ),
             Self::NoDirectory => f.write_str("the remote directory does not exist"),
-            Self::NotADirectory => f.write_str("the remote path is not a directory"),
+            Self::NotADirectory => {
+                f.write_str("the remote path is not a directory (a link to one needs a '/' at its end)")
+            }
             Self::DirectoryDenied => f.write_str(
                 "the login worked but the remote user may not enter the remote directory; check its permissions",
             ),
@@ -196,10 +198,20 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Without carriage returns, which ssh writes at the end of lines, and without other control characters, which a
-/// hostile server could send to the terminal of `docker run`.
-fn clean(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
+/// A longer line is cut: the server may be who wrote it.
+const LONGEST_LINE: usize = 300;
+
+/// Without carriage returns, which ssh writes at the end of lines, and without what else a hostile server could send to
+/// the terminal of `docker run` so that it shows something else than is there.
+#[must_use]
+pub fn clean(line: &str) -> String {
+    let shown = line.chars().filter(|c| !c.is_control() && !is_invisible(*c));
+    shown.take(LONGEST_LINE).collect::<String>().trim().to_owned()
+}
+
+/// Characters that change the direction or the lines of a text, or have no width.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The last lines, for a cause that is not known.
@@ -267,6 +279,12 @@ read: Connection reset by peer\n";
         ] {
             assert_eq!(diagnose(said), cause, "{said}");
         }
+    }
+
+    #[test]
+    fn words_of_a_server_are_cut_and_show_nothing_that_is_not_there() {
+        let long = format!("Permission denied ({}).", "\u{202e}x".repeat(9999));
+        assert_eq!(diagnose(&long), Cause::AccessDenied { accepts: "x".repeat(LONGEST_LINE) });
     }
 
     proptest! {

@@ -30,12 +30,13 @@ impl Volumes {
             return self.compare(&existing, &options, password).await;
         }
         let config = self.configuration()?;
+        let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
+        check_credentials(&name, &spec).await?;
+        // Not before: a lock leaves a file behind until the volume is removed.
         let _lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password).await;
         }
-        let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
-        check_credentials(&name, &spec).await?;
         let definition =
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
         let has_password = definition.has_password;
@@ -59,13 +60,14 @@ impl Volumes {
     async fn compare(
         &self,
         existing: &Volume,
-        options: &Options,
+        new: &Options,
         password: Option<Secret>,
     ) -> Result<(), DriverError> {
         let Some(definition) = &existing.definition else { return Err(existing.unusable()) };
-        let names: BTreeSet<_> = definition.options.keys().chain(options.keys()).collect();
+        let names: BTreeSet<_> = definition.options.keys().chain(new.keys()).collect();
+        let differs = |name: &&String| definition.options.get(*name) != new.get(*name);
         let mut differing: Vec<_> =
-            names.into_iter().filter(|n| definition.options.get(*n) != options.get(*n)).cloned().collect();
+            names.into_iter().filter(differs).map(|name| options::shown(name)).collect();
         if definition.has_password != password.is_some() {
             differing.push("password".to_owned());
         } else if let Some(password) = password {

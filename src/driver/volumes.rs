@@ -247,7 +247,7 @@ impl Volumes {
         if let Some(remote) = &volume.remote {
             tell("remote", remote.to_string().into());
         }
-        tell("references", volume.references().iter().map(|(_, count)| count).sum::<u32>().into());
+        tell("references", volume.references().total().into());
         if mounted {
             tell("unit", unit(&volume.name).into());
         }

@@ -1,7 +1,10 @@
 //! Why a volume is not mounted, or not unmounted. The caller adds which volume and which remote.
 
 use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
-use crate::{diagnosis::Cause, launcher::LaunchError};
+use crate::{
+    diagnosis::{self, Cause},
+    launcher::LaunchError,
+};
 use nix::errno::Errno;
 use std::{io, path::PathBuf, time::Duration};
 
@@ -54,7 +57,7 @@ pub enum MountError {
 }
 
 fn said_meanwhile(said: &str) -> String {
-    let said: String = said.lines().last().unwrap_or("").chars().filter(|c| !c.is_control()).collect();
+    let said = diagnosis::clean(said.lines().last().unwrap_or(""));
     if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
 }
 

@@ -204,10 +204,16 @@ impl Mounter {
         let mountpoint = self.mountpoint(name);
         let device =
             fuse::mount_without_server(&mountpoint, &fuse::source(name, &spec.remote), &plan.kernel)?;
-        let connection = self.our_mount(name)?.device.minor;
+        let connection = self.our_mount(name)?.device;
+        self.prober.is_new(connection);
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let supervisor =
-            [&self.program.to_string_lossy(), "run-sshfs", "--connection", &connection.to_string(), "--"];
+        let supervisor = [
+            &self.program.to_string_lossy(),
+            "run-sshfs",
+            "--connection",
+            &connection.minor.to_string(),
+            "--",
+        ];
         let argv = supervisor.map(str::to_owned).into_iter().chain(plan.argv).collect();
         let session = Session {
             description: format!("sshfs volume {name} from {}", spec.remote),

@@ -88,6 +88,11 @@ impl Prober {
         Answer::TimedOut
     }
 
+    /// Forgets questions about an earlier file system whose number a new one has been given.
+    pub fn is_new(&self, device: Device) {
+        self.hanging().remove(&device);
+    }
+
     fn hanging(&self) -> MutexGuard<'_, HashSet<Device>> {
         self.hanging.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,4 +124,19 @@ pub fn answer(device: Device, mountpoint: &Path) -> ExitCode {
 
 fn code(errno: Errno) -> ExitCode {
     ExitCode::from(u8::try_from(errno as i32).unwrap_or(u8::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_hanging_mount_is_asked_once_and_a_new_one_with_its_number_anew() {
+        let mount = super::super::mountinfo::at(Path::new("/proc")).unwrap().unwrap();
+        let prober = Arc::new(Prober::new("/bin/true".into()));
+        prober.hanging().insert(mount.device);
+        assert_eq!(prober.ask(&mount, Duration::from_secs(60)).await, Answer::TimedOut);
+        prober.is_new(mount.device);
+        assert_eq!(prober.ask(&mount, Duration::from_secs(60)).await, Answer::Alive);
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch, task::JoinHandle};
 
-/// More than this much text tells no more.
+/// So much is kept of what was said last: the reason comes at the end, behind whatever the server has to say before.
 const ENOUGH: usize = 16 * 1024;
 
 /// Collects a report until it is dropped.
@@ -34,9 +34,9 @@ impl Report {
                 let text = &buffer[..length];
                 let end = text.iter().position(|byte| *byte == END_OF_REPORT);
                 let mut collected = collected.lock().unwrap_or_else(PoisonError::into_inner);
-                if collected.len() < ENOUGH {
-                    collected.extend_from_slice(&text[..end.unwrap_or(length)]);
-                }
+                collected.extend_from_slice(&text[..end.unwrap_or(length)]);
+                let too_much = collected.len().saturating_sub(ENOUGH);
+                collected.drain(..too_much);
                 if end.is_some() {
                     break;
                 }
@@ -57,7 +57,7 @@ impl Report {
         *self.ended.borrow()
     }
 
-    /// All that was said up to now.
+    /// What was said up to now, or its end.
     #[must_use]
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&self.said.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()

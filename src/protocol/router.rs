@@ -7,6 +7,7 @@ use super::{
         MountRequest, MountpointResponse, NameRequest,
     },
 };
+use crate::json;
 use hyper::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt;
@@ -116,7 +117,7 @@ pub async fn dispatch<D: VolumeDriver>(driver: &D, call: Call, body: &[u8], call
             "the request has no body: dockerd repeats a call without it when the connection broke; please try again",
         ),
         (Err(BadBody::NotJson(e)), _) => {
-            error(StatusCode::BAD_REQUEST, format!("the request is not valid: {e}"))
+            error(StatusCode::BAD_REQUEST, format!("the request is not valid: {}", json::mistake(&e)))
         }
     }
 }

@@ -214,7 +214,10 @@ async fn handle<D: VolumeDriver>(
 
 async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller: &Caller) -> Answer {
     let Some(call) = Call::from_path(request.uri().path()) else {
-        return router::error(StatusCode::NOT_FOUND, format!("unknown call {}", request.uri().path()));
+        return router::error(
+            StatusCode::NOT_FOUND,
+            format!("unknown call {}", request.uri().path().escape_debug()),
+        );
     };
     if request.method() != Method::POST {
         return router::error(StatusCode::METHOD_NOT_ALLOWED, "calls of a volume plugin are POST requests");

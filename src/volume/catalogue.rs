@@ -280,6 +280,9 @@ pub const CATALOGUE: &[Entry] = &[
     entry("UsePrivilegedPort", Impossible(NOT_OPENSSH_ANY_MORE)),
 ];
 
+/// About as long as names are.
+pub const LONGEST_NAME: usize = 40;
+
 /// The entry with this name, whatever its case.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
@@ -310,6 +313,10 @@ pub fn jump_hosts(value: &str) -> Vec<String> {
 /// The known name nearest to a mistyped one, if one is near enough to be what was meant.
 #[must_use]
 pub fn nearest(name: &str) -> Option<&'static str> {
+    // The distance takes time and memory for each pair of letters.
+    if name.len() > 2 * LONGEST_NAME {
+        return None;
+    }
     let name = name.to_ascii_lowercase();
     let distance = |entry: &Entry| strsim::damerau_levenshtein(&name, &entry.name.to_ascii_lowercase());
     let offered = CATALOGUE.iter().filter(|e| !matches!(e.effect, Gated(_) | Impossible(_)));

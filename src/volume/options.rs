@@ -79,7 +79,7 @@ pub enum OptionError {
     /// A name that is not in the catalogue.
     #[error("unknown option '{name}'{}", .nearest.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
     Unknown {
-        /// As written.
+        /// As [`shown`].
         name: String,
         /// The known name nearest to it.
         nearest: Option<&'static str>,
@@ -275,6 +275,15 @@ impl Spec {
     }
 }
 
+/// A name that nobody has checked, as a message shows it: short, without what a terminal obeys, and without a value.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let name = name.split('=').next().unwrap_or_default();
+    let start: String = name.chars().take(catalogue::LONGEST_NAME).collect();
+    let more = if start.len() < name.len() { "…" } else { "" };
+    format!("{}{more}", start.escape_debug())
+}
+
 /// Checks a value; None is a flag that is switched off.
 fn check(name: &'static str, value: Value, text: &str) -> Result<Option<Setting>, OptionError> {
     if value == Value::Flag {
@@ -444,6 +453,24 @@ mod tests {
             ("workaround", "all"),
         ] {
             assert!(parse(&[(name, value)]).is_err(), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn a_long_list_takes_neither_long_nor_much_stack() {
+        let long = format!("1{}", ",uid=1".repeat(150_000));
+        assert_eq!(sshfs(&parse(&[("uid", &long)]).unwrap()), [("uid", Some("1"))]);
+        assert!(parse(&[("uid", &",".repeat(1_000_000))]).is_err());
+        assert!(parse(&[(&",".repeat(1_000_000), "")]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_name_is_cut_and_shown_without_a_value() {
+        for (name, shown) in
+            [("pass\u{1b}[2J=hunter2", "pass\\u{1b}[2J"), (&"x".repeat(1_000_000), &("x".repeat(40) + "…"))]
+        {
+            let text = parse(&[(name, "")]).unwrap_err().to_string();
+            assert!(text.starts_with(&format!("unknown option '{shown}'")), "{text}");
         }
     }
 

@@ -95,15 +95,21 @@ impl Remote {
 
     /// `[user@]host[:port]/path`, the part of a URL behind `sftp://`.
     fn parse_url(whole: &str, rest: &str) -> Result<Self, InvalidRemote> {
-        let slash = rest.find('/').ok_or_else(|| InvalidRemote::UrlWithoutPath(whole.to_owned()))?;
-        let (authority, path) = rest.split_at(slash);
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err(InvalidRemote::Password);
         }
         let (authority, port) = match split_at_colon(authority) {
+            // A password may have a slash in it.
+            Some((_, port)) if parse_port(port).is_err() && path.contains('@') => {
+                return Err(InvalidRemote::Password);
+            }
             Some((authority, port)) => (authority, Some(parse_port(port)?)),
             None => (authority, None),
         };
+        if path.is_empty() {
+            return Err(InvalidRemote::UrlWithoutPath(whole.to_owned()));
+        }
         let (user, host) = parse_authority(authority)?;
         Ok(Self { user, host, path: path.to_owned(), port })
     }
@@ -263,6 +269,22 @@ mod tests {
             assert_eq!(remote.host(), host, "{text}");
             assert_eq!(remote.path(), path, "{text}");
             assert_eq!(remote.port().map(NonZeroU16::get), port, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        for text in [
+            "sftp://alice:hunter2@storage/srv",
+            "sftp://alice:hunter2@storage",
+            "sftp://alice:hunter2/x@storage/srv",
+            "alice:hunter2@storage:/srv",
+            "alice:hunter2@[::1]:",
+        ] {
+            assert_eq!(Remote::parse(text), Err(InvalidRemote::Password), "{text}");
+        }
+        for text in ["h:me@work", "h:/x/a@b:c", "sftp://h:22/x@y"] {
+            assert!(Remote::parse(text).is_ok(), "{text}");
         }
     }
 

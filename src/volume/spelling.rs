@@ -4,7 +4,7 @@
 use super::{
     CredentialSource,
     catalogue::{self, Effect, Value},
-    options::{OptionError, Options},
+    options::{self, OptionError, Options},
 };
 use std::collections::BTreeMap;
 
@@ -22,23 +22,19 @@ impl Given {
         for (key, value) in options {
             if key.contains(',') {
                 given.add_list(&format!("{key}={value}"))?;
-            } else {
-                given.add(key, value)?;
+            } else if let Some(list) = given.add(key, value)? {
+                given.add_list(list)?;
             }
         }
         Ok(given)
     }
 
-    fn add(&mut self, key: &str, text: &str) -> Result<(), OptionError> {
-        let entry = catalogue::find(key)
-            .ok_or_else(|| OptionError::Unknown { name: key.to_owned(), nearest: catalogue::nearest(key) })?;
-        if text.chars().any(char::is_control) {
-            return Err(if text.contains("PRIVATE KEY") {
-                OptionError::InlineKey(entry.name)
-            } else {
-                OptionError::ControlCharacter(entry.name)
-            });
-        }
+    /// Adds one option and returns the list of further ones that its value was the beginning of.
+    fn add<'a>(&mut self, key: &str, text: &'a str) -> Result<Option<&'a str>, OptionError> {
+        let entry = catalogue::find(key).ok_or_else(|| OptionError::Unknown {
+            name: options::shown(key),
+            nearest: catalogue::nearest(key),
+        })?;
         let comma_separates = match entry.effect {
             Effect::Sshfs(value) | Effect::Ssh(value) | Effect::Kernel(value) => !value.may_contain_comma(),
             Effect::NoEffect => true,
@@ -48,24 +44,34 @@ impl Given {
             Some((text, further)) if comma_separates => (text, Some(further)),
             _ => (text, None),
         };
+        if text.chars().any(char::is_control) {
+            return Err(if text.contains("PRIVATE KEY") {
+                OptionError::InlineKey(entry.name)
+            } else {
+                OptionError::ControlCharacter(entry.name)
+            });
+        }
         let name = if entry.name == "IdentityFile" { "identity_file" } else { entry.name };
         match self.rest.insert(name, text.to_owned()) {
             Some(other) if other != text => Err(OptionError::Twice(name)),
-            _ => further.map_or(Ok(()), |list| self.add_list(list)),
+            _ => Ok(further),
         }
     }
 
     /// `name[=value],name[=value],…`
-    fn add_list(&mut self, list: &str) -> Result<(), OptionError> {
-        let (first, further) = match list.split_once(',') {
-            Some((first, further)) if !first.contains('=') => (first, Some(further)),
-            _ => (list, None),
-        };
-        let (key, value) = first.split_once('=').unwrap_or((first, ""));
-        if !key.is_empty() {
-            self.add(key, value)?;
+    fn add_list(&mut self, mut list: &str) -> Result<(), OptionError> {
+        loop {
+            let (first, behind) = match list.split_once(',') {
+                Some((first, behind)) if !first.contains('=') => (first, Some(behind)),
+                _ => (list, None),
+            };
+            let (key, value) = first.split_once('=').unwrap_or((first, ""));
+            let further = if key.is_empty() { None } else { self.add(key, value)? };
+            match further.or(behind) {
+                Some(further) => list = further,
+                None => return Ok(()),
+            }
         }
-        further.map_or(Ok(()), |list| self.add_list(list))
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<String> {

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
-use crate::lab::driver::SERVICE;
+use crate::lab::driver::{SERVICE, SOCKET_PATH};
 
 crate::cases![
     the_mounts_processes_run_as_their_own_user_without_capability,
     the_mount_unit_is_sandboxed,
     a_mount_sees_no_other_volume_and_no_secret,
+    only_root_connects_to_the_socket,
     the_daemon_has_no_network_socket,
     the_daemon_has_one_capability,
     no_secret_is_in_an_argument_an_environment_or_the_journal,
@@ -66,6 +67,21 @@ fn a_mount_sees_no_other_volume_and_no_secret(lab: &Lab) -> Result<()> {
         "touch /var/lib/sshfs-docker/x",
     ] {
         ensure!(!inside(forbidden)?.ok(), "allowed: {forbidden}");
+    }
+    Ok(())
+}
+
+fn only_root_connects_to_the_socket(lab: &Lab) -> Result<()> {
+    let mode = lab.host.sh(&format!("stat -c '%A %U' {SOCKET_PATH}"))?;
+    ensure!(mode == "srw------- root", "others may connect: {mode}");
+    let perl = format!("socket(S, 1, 1, 0); connect(S, sockaddr_un(\"{SOCKET_PATH}\")) or die $!");
+    let connect =
+        |user: &str| lab.host.try_sh(&format!("setpriv {user} --clear-groups perl -MSocket -e '{perl}'"));
+    ensure!(connect("--reuid root")?.ok(), "the test does not work");
+    // The second one is whom sshfs and ssh run as.
+    for user in ["--reuid nobody --regid nogroup", "--reuid sshfs-docker --regid sshfs-docker"] {
+        let refusal = connect(user)?.failure()?;
+        ensure!(refusal.contains("Permission denied"), "{user}: {refusal}");
     }
     Ok(())
 }

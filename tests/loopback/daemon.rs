@@ -108,7 +108,8 @@ impl Daemon {
 
     /// All that it and the processes of its mounts said.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.log_file()).expect("a log")
+        // A server may say what is no text.
+        String::from_utf8_lossy(&fs::read(self.log_file()).expect("a log")).into_owned()
     }
 
     /// Its process id.

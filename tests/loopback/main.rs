@@ -16,12 +16,14 @@ mod model;
 
 mod daemon;
 mod host;
+mod sftp;
 mod sshd;
 mod world;
 
 mod disk;
 mod errors;
 mod host_keys;
+mod hostile;
 mod hung;
 mod idle;
 mod killed;
@@ -54,6 +56,9 @@ macro_rules! cases {
 pub(crate) use cases;
 
 fn main() -> ExitCode {
+    if let Some(code) = sftp::serve_if_asked() {
+        return code;
+    }
     if isolation::only_listing() {
         return run();
     }
@@ -73,6 +78,7 @@ fn run() -> ExitCode {
     let themes = [
         ("load", load::cases()),
         ("hung", hung::cases()),
+        ("hostile", hostile::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("volumes", volumes::cases()),

@@ -3,6 +3,7 @@
 use crate::{
     cases,
     client::{read_reply, request},
+    host::REMOTE_UID,
     sshd::wait_for,
     world::World,
 };
@@ -214,15 +215,23 @@ fn only_root_is_served() {
     // As if an administrator had loosened the socket's mode.
     fs::set_permissions(world.daemon.socket(), Permissions::from_mode(0o666)).unwrap();
     let script = format!(
-        "socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un('{}')) or die; \
-         syswrite(S, qq(POST /VolumeDriver.List HTTP/1.1\\r\\nContent-Length: 0\\r\\n\\r\\n)); sysread(S, $b, 999); print $b",
+        "$SIG{{PIPE}} = 'IGNORE'; socket(S, AF_UNIX, SOCK_STREAM, 0); connect(S, sockaddr_un('{}')) or die; \
+         syswrite(S, $ARGV[0]); sysread(S, $b, 999); print $b",
         world.daemon.socket().display()
     );
-    let answer_to = |uid| {
+    let answer_to = |uid, name: &str| {
+        let body = format!(r#"{{"Name":"{name}","Opts":{{"sshcmd":"h:/x"}}}}"#);
+        let request = String::from_utf8(request("/VolumeDriver.Create", &body)).unwrap();
         let mut perl = Command::new("perl");
-        let output = perl.args(["-MSocket", "-e", &script]).uid(uid).output().unwrap();
+        let output = perl.args(["-MSocket", "-e", &script, &request]).uid(uid).output().unwrap();
+        assert!(output.status.success(), "everybody gets through to the socket: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(answer_to(0).contains("200 OK"));
-    assert_eq!(answer_to(65534), "");
+    for uid in [65_534, REMOTE_UID, 61_002] {
+        assert_eq!(answer_to(uid, "unheard"), "");
+    }
+    assert!(answer_to(0, "heard").contains("200 OK"));
+    assert_eq!(world.client().list(), ["heard"]);
+    let log = world.daemon.log();
+    assert!(log.contains("only root may use the driver") && !log.contains("unheard"), "{log}");
 }

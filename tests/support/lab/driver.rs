@@ -10,7 +10,7 @@ use super::{Client, Lab, dirs, poll};
 pub const SOCKET: &str = "sshfs-docker.socket";
 
 /// Where it listens.
-const SOCKET_PATH: &str = "/run/sshfs-docker.sock";
+pub const SOCKET_PATH: &str = "/run/sshfs-docker.sock";
 
 /// The unit of the daemon.
 pub const SERVICE: &str = "sshfs-docker.service";
