@@ -4,6 +4,8 @@
 //! the other as the SSH server. Cases of a pairing share two booted hosts and run in order; each makes the
 //! volumes it needs and removes them. One can be run alone: `cargo test --test lab -- NAME`.
 
+#[path = "../support/hostile_sftp.rs"]
+mod hostile_sftp;
 #[path = "../support/isolation.rs"]
 mod isolation;
 #[path = "../support/lab/mod.rs"]
@@ -18,6 +20,7 @@ mod data;
 mod engine;
 mod errors;
 mod healing;
+mod hostile;
 mod idle;
 mod journal;
 mod killed;
@@ -58,7 +61,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 22] = [
+const THEMES: [(&str, &[Case]); 23] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -66,6 +69,7 @@ const THEMES: [(&str, &[Case]); 22] = [
     ("container_faults", container_faults::CASES),
     ("sandbox", sandbox::CASES),
     ("leaks", leaks::CASES),
+    ("hostile", hostile::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
@@ -106,6 +110,9 @@ fn start(pairing: Pairing) -> Result<Lab> {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = hostile_sftp::serve_if_asked() {
+        return code;
+    }
     if isolation::only_listing() {
         return run_cases();
     }

@@ -11,6 +11,7 @@ use crate::{
 use nix::{
     errno::Errno,
     fcntl::AT_FDCWD,
+    mount::{MsFlags, mount},
     sys::{
         signal::{Signal, kill, killpg},
         stat::{UtimensatFlags, utimensat},
@@ -19,7 +20,8 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs,
+    env,
+    fs::{self, File},
     io::{self, Read, Write},
     net::TcpListener,
     os::unix::{
@@ -29,6 +31,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Once,
     thread,
     time::Duration,
 };
@@ -53,6 +56,20 @@ const UNMOUNT_DEADLINE: Duration = Duration::from_secs(60);
 /// By how much the daemon may have grown after dozens of calls, in KiB: what a server announced or sent it was not.
 const GROWTH: u64 = 8 * 1024;
 
+/// Where this program lies for everybody who logs in.
+const PROGRAM: &str = "/run/hostile-server";
+
+/// The value of the option `sftp_server` for a server with this habit.
+fn server(trick: &str) -> String {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        File::create(PROGRAM).expect("a file in /run");
+        let this = env::current_exe().expect("the path of this program");
+        mount(Some(&this), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a bind mount");
+    });
+    format!("{PROGRAM} {} {trick}", sftp::ROLE)
+}
+
 /// A world with a good volume in use, in which bad things are about to happen.
 struct Ordeal {
     world: World,
@@ -72,8 +89,7 @@ impl Ordeal {
 
     /// Creates a volume whose server has this habit.
     fn create(&self, name: &str, trick: &str) {
-        let options =
-            [("sshcmd", &Sshd::sshcmd(Path::new(ROOT)) as &str), ("sftp_server", &sftp::server(trick))];
+        let options = [("sshcmd", &Sshd::sshcmd(Path::new(ROOT)) as &str), ("sftp_server", &server(trick))];
         self.world.create_with(name, &options).ok();
     }
 
@@ -322,7 +338,7 @@ fn links_out_of_a_volume_reach_nothing_of_the_host() {
     let canary = Canary::new(&path);
     let open = [
         ("sshcmd", &Sshd::sshcmd(Path::new(ROOT)) as &str),
-        ("sftp_server", &sftp::server(&trick)),
+        ("sftp_server", &server(&trick)),
         ("no_contain_symlinks", ""),
     ];
     ordeal.world.create_with("open", &open).ok();

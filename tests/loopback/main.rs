@@ -13,10 +13,11 @@ mod client;
 mod isolation;
 #[path = "../support/model.rs"]
 mod model;
+#[path = "../support/hostile_sftp.rs"]
+mod sftp;
 
 mod daemon;
 mod host;
-mod sftp;
 mod sshd;
 mod world;
 

@@ -2,39 +2,23 @@
 //! It reads requests from standard input and answers on standard output. An honest part, so that mounts get as far as
 //! the trick.
 
-use nix::mount::{MsFlags, mount};
 use std::{
     collections::HashSet,
-    env,
-    fs::{self, File},
+    env, fs,
     io::{self, Read, Write},
     process::ExitCode,
-    sync::Once,
     thread::sleep,
     time::Duration,
 };
 
-/// Where this program lies for everybody who logs in.
-const PROGRAM: &str = "/run/hostile-server";
 /// The first argument that makes it a server.
-const ROLE: &str = "sftp";
+pub const ROLE: &str = "sftp";
 /// The only directory on it.
 pub const ROOT: &str = "/srv/hostile";
 /// A file whose content tells that it came from the server.
 pub const FILE: &str = "file";
 /// What is in it.
 pub const CONTENT: &str = "from the server\n";
-
-/// The value of the option `sftp_server` for a server with this habit.
-pub fn server(trick: &str) -> String {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        File::create(PROGRAM).expect("a file in /run");
-        let this = env::current_exe().expect("the path of this program");
-        mount(Some(&this), PROGRAM, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a bind mount");
-    });
-    format!("{PROGRAM} {ROLE} {trick}")
-}
 
 /// Serves if this process was started for that.
 pub fn serve_if_asked() -> Option<ExitCode> {
@@ -44,7 +28,7 @@ pub fn serve_if_asked() -> Option<ExitCode> {
     }
     let trick = arguments.next()?;
     // Whoever listens may go at any time.
-    _ = Server { trick, targets: arguments.collect(), listed: HashSet::new() }.serve();
+    _ = Server { trick, targets: arguments.collect(), listed: HashSet::new(), names: 0 }.serve();
     Some(ExitCode::SUCCESS)
 }
 
@@ -131,6 +115,8 @@ struct Server {
     targets: Vec<String>,
     /// Directories of which everything has been told.
     listed: HashSet<Vec<u8>>,
+    /// How many packets of names have been sent.
+    names: u32,
 }
 
 impl Server {
@@ -192,6 +178,12 @@ impl Server {
             "endless-listing" if kind == READDIR => {
                 sleep(Duration::from_millis(5));
                 send_names(id, &[Node::new(FILE, REGULAR, "")])
+            }
+            "greedy-listing" if kind == READDIR => {
+                // Names that nobody has heard, as long as they may be.
+                self.names += 1;
+                let name = |i: u32| format!("{:0>6}{i:0>249}", self.names);
+                send_names(id, &(0..400).map(|i| Node::new(name(i), REGULAR, "")).collect::<Vec<_>>())
             }
             "endless-replies" if kind == OPENDIR => loop {
                 sleep(Duration::from_millis(1));
