@@ -41,6 +41,11 @@ impl Volumes {
         }
         let spec = Spec::parse(&options, password.is_some(), &self.config.policy).map_err(wrong)?;
         check_credentials(&name, &spec).await?;
+        if let Some(agent) = &spec.agent {
+            let option = "IdentityAgent";
+            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+            self.mounter.check_agent(&name, agent).await.map_err(wrong)?;
+        }
         let definition =
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
         let has_password = definition.has_password;

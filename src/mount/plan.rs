@@ -2,14 +2,18 @@
 
 use crate::{
     config::Config,
-    launcher::{Credential, credential_path},
+    launcher::{AgentAccess, Credential, credential_path},
     paths::Paths,
     volume::{
         CredentialSource, Spec, VolumeName,
         options::{HostKeyPolicy, PasswordSource, Setting},
     },
 };
-use std::{collections::BTreeMap, iter, path::Path};
+use std::{
+    collections::BTreeMap,
+    iter,
+    path::{Path, PathBuf},
+};
 
 /// Options of volumes where neither they nor the administrator say otherwise.
 ///
@@ -42,6 +46,9 @@ const HARD_COUNT: &str = "90";
 const IDENTITY: &str = "_identity";
 const PASSWORD: &str = "_password";
 
+/// The file name of the socket on which the relay to an agent listens; see `systemd/sshfs-docker-agent@.socket`.
+pub const AGENT_SOCKET: &str = "socket";
+
 /// What sshfs is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -51,6 +58,8 @@ pub struct Plan {
     pub credentials: Vec<Credential>,
     /// The credential that answers ssh's questions.
     pub askpass: Option<String>,
+    /// How it reaches the agent of the volume.
+    pub agent: Option<AgentAccess>,
     /// Options for mount(2).
     pub kernel: Vec<Setting>,
 }
@@ -100,7 +109,18 @@ pub fn plan(
         |name| spec.switched_off.contains(name) || spec.kernel.iter().any(|setting| setting.name == name);
     let defaults = config.defaults.kernel.iter().filter(|setting| !own(setting.name));
     let kernel = spec.kernel.iter().chain(defaults).cloned().collect();
-    Plan { argv, credentials, askpass, kernel }
+    let agent = spec.agent.as_ref().map(|_| AgentAccess {
+        unit: format!("sshfs-docker-agent@{name}.socket"),
+        directory: paths.agent_directory(name),
+        seen_at: paths.agent_in_unit(),
+    });
+    Plan { argv, credentials, askpass, agent, kernel }
+}
+
+/// The socket of a volume's agent, as the unit of its mount sees it.
+#[must_use]
+pub fn agent_socket(paths: &Paths) -> PathBuf {
+    paths.agent_in_unit().join(AGENT_SOCKET)
 }
 
 fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource) -> String {
@@ -140,9 +160,13 @@ fn own_options(
     // A server must not add keys to the store after the first one.
     options.push(("UpdateHostKeys", "no".to_owned()));
     if let Some(id) = identity {
-        // Offering other keys first would use up the server's MaxAuthTries.
+        // Offering other keys first would use up the server's MaxAuthTries. Of an agent's keys, only the one is offered
+        // whose public part is in that file; the file need not have more.
         options.push(("IdentitiesOnly", "yes".to_owned()));
         options.push(("IdentityFile", credential_path(id)));
+    }
+    if spec.agent.is_some() {
+        options.push(("IdentityAgent", text(&agent_socket(paths))));
     }
     if has_password {
         // The askpass program has one answer; asking again would only lock the account.
@@ -241,6 +265,18 @@ mod tests {
         let sources: Vec<_> = plan.credentials.iter().map(|c| c.source.to_string()).collect();
         assert_eq!(sources, ["/root/.ssh/id", "/var/lib/x/secrets/data"]);
         assert!(!format!("{plan:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn ssh_sees_its_own_end_of_the_way_to_the_agent() {
+        let plan = plan_of(&[("identityagent", "/run/user/1000/agent"), ("identity_file", "/etc/id.pub")]);
+        assert_eq!(values(&plan, "IdentityAgent"), ["/run/x/agent/socket"]);
+        assert_eq!(values(&plan, "IdentitiesOnly"), ["yes"]);
+        let access = plan.agent.unwrap();
+        assert_eq!(access.unit, "sshfs-docker-agent@data.socket");
+        assert_eq!(access.directory, Path::new("/run/x/agents/data"));
+        assert!(!plan.argv.join(" ").contains("/run/user"));
+        assert_eq!(plan_of(&[]).agent, None);
     }
 
     #[test]
