@@ -2,8 +2,8 @@
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is
-//! started by systemd when that dies, and gives running containers a fresh mount; [`agent`] when ssh asks for the keys of
-//! an agent.
+//! started by systemd when that dies, and gives running containers a fresh mount; [`agent`] when ssh asks an agent of
+//! the host for a key.
 
 pub mod activation;
 pub mod agent;
