@@ -24,6 +24,7 @@ use nix::{
     },
     unistd::{Gid, Uid, User, initgroups, setgid, setgroups, setuid},
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use std::{
     ffi::CString,
     fs::Metadata,
@@ -64,7 +65,8 @@ const ACCEPT: i64 = 10;
 pub fn run(layout: &Layout, name: &VolumeName) -> ExitCode {
     // Without an agent, whoever calls is told so: a call that nobody takes would start this again and again.
     let agent = find(layout, name).and_then(Agent::become_owner);
-    let result = activation::passed().and_then(|listener| serve(&listener, agent));
+    let listener = activation::passed();
+    let result = drop_capabilities().and(listener).and_then(|listener| serve(&listener, agent));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -109,7 +111,7 @@ fn first_not_of_root(path: &Path) -> io::Result<Metadata> {
 }
 
 impl Agent {
-    /// Becomes its owner for good. Every capability is gone with that, unless it is root.
+    /// Becomes its owner for good.
     fn become_owner(self) -> Result<AgentSocket> {
         if self.owner.is_root() {
             return Ok(self.socket);
@@ -127,6 +129,13 @@ impl Agent {
         .with_context(|| format!("cannot become user {}, whose agent it is", self.owner))?;
         Ok(self.socket)
     }
+}
+
+/// Root without capabilities is the owner of root's files, and no more. There is only one thread yet.
+fn drop_capabilities() -> Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .context("cannot give up capabilities")
 }
 
 fn serve(listener: &UnixListener, agent: Result<AgentSocket>) -> Result<()> {

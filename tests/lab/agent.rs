@@ -113,9 +113,26 @@ fn works_and_goes(lab: &Lab, volume: &Volume) -> Result<()> {
     })
 }
 
+/// It is the user whose agent it is.
+fn relay_is_unprivileged(lab: &Lab, volume: &Volume, user: &str) -> Result<()> {
+    let processes = lab.processes(&format!("{}.service", relay(volume)))?;
+    ensure!(!processes.is_empty(), "there is no relay");
+    for process in processes {
+        let capable = !process.capabilities.trim_start_matches('0').is_empty();
+        ensure!(process.user == user && !capable, "{process:?}");
+    }
+    Ok(())
+}
+
 fn an_agent_of_root_logs_in(lab: &Lab) -> Result<()> {
     let agent = Agent::start(lab, "root", "/root/agents")?;
-    works_and_goes(lab, &agent.volume("agent-of-root", "")?)
+    let volume = agent.volume("agent-of-root", "")?;
+    {
+        let _container = volume.hold("agent-of-root-holder")?;
+        relay_is_unprivileged(lab, &volume, "root")?;
+    }
+    volume.wait_until_unmounted()?;
+    works_and_goes(lab, &volume)
 }
 
 fn an_agent_in_a_directory_of_its_user_logs_in(lab: &Lab) -> Result<()> {
@@ -189,14 +206,8 @@ fn an_agent_can_be_asked_only_to_list_and_to_sign(lab: &Lab) -> Result<()> {
     for request in requests {
         lab.host.sh(&format!("export SSH_AUTH_SOCK={}; {request}", agent.socket()))?;
     }
-    // Nor is what passes on privileged: it is the user whose agent it is.
-    let processes = lab.processes(&format!("{}.service", relay(&volume)))?;
-    ensure!(!processes.is_empty(), "there is no relay");
-    for process in processes {
-        let capable = !process.capabilities.trim_start_matches('0').is_empty();
-        ensure!(process.user == "carol" && !capable, "{process:?}");
-    }
-    Ok(())
+    // Nor is what passes on privileged.
+    relay_is_unprivileged(lab, &volume, "carol")
 }
 
 /// The agent signs for such a key only after ssh has told it, and proven, which server it talks to.
