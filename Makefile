@@ -24,7 +24,8 @@ build: ## The release binary, target/release/sshfs-docker
 install: ## Install below DESTDIR what `make build` built
 	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sshfs-docker
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR) systemd/sshfs-docker.socket \
-		systemd/sshfs-docker.service systemd/sshfs-docker-heal@.service systemd/sshfs-docker-failed@.service
+		systemd/sshfs-docker.service systemd/sshfs-docker-heal@.service systemd/sshfs-docker-failed@.service \
+		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR)/sshfs-docker-mount-.service.d \
 		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf

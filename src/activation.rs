@@ -32,6 +32,13 @@ pub fn listener(socket: Option<&Path>) -> Result<UnixListener> {
     Ok(listener)
 }
 
+/// Takes the listener that systemd passes to a unit which is started by nothing else. Must run early, too.
+pub fn passed() -> Result<UnixListener> {
+    let mut passed = ListenFd::from_env();
+    ensure!(passed.len() == 1, "systemd passed {} sockets, not one: a socket unit starts this", passed.len());
+    take(&mut passed)
+}
+
 fn take(passed: &mut ListenFd) -> Result<UnixListener> {
     let listener = passed
         .take_unix_listener(0)

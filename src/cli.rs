@@ -46,6 +46,9 @@ pub enum Command {
         /// The number of its FUSE connection.
         #[arg(long, value_name = "NUMBER")]
         connection: Option<u32>,
+        /// The socket of the agent that ssh will use.
+        #[arg(long, value_name = "PATH")]
+        agent: Option<PathBuf>,
         /// The command line of sshfs.
         #[arg(last = true, required = true)]
         argv: Vec<OsString>,
@@ -59,6 +62,15 @@ pub enum Command {
         /// The arguments of ssh.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
+    },
+    /// Pass on what ssh may ask of the agent of a volume; started by sshfs-docker-agent@.socket
+    #[command(hide = true)]
+    RelayAgent {
+        /// The volume.
+        volume: VolumeName,
+        /// Directories.
+        #[command(flatten)]
+        layout: Layout,
     },
     /// Ask whether a mount answers; the exit code is the error number
     #[command(hide = true)]

@@ -1,10 +1,12 @@
 //! sshfs-docker: a Docker volume driver, run on the host by systemd, that mounts SFTP directories with sshfs.
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
-//! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is
-//! started by systemd when that dies, and gives running containers a fresh mount.
+//! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
+//! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, and gives running
+//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key.
 
 pub mod activation;
+pub mod agent;
 pub mod askpass;
 pub mod cli;
 pub mod config;

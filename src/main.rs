@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use sshfs_docker::{
+    agent::relay,
     askpass,
     cli::{Cli, Command},
     connection, daemon,
@@ -22,8 +23,9 @@ fn main() -> ExitCode {
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
         Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
         Command::Graft(graft) => graft::run(&graft),
-        Command::RunSshfs { connection, argv } => supervisor::run(connection, &argv),
+        Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
+        Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

@@ -21,6 +21,9 @@
 //!   locks/NAME                   held while the volume is changed, by the daemon or by its healing
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
+//!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
+//!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
+//!   agent/                       empty outside of those units
 //!   credentials/NAME/            copies of keys, only where systemd is not PID 1
 //!   lock                         one daemon at a time
 //! ```
@@ -152,6 +155,24 @@ impl Paths {
     #[must_use]
     pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
         self.pinned_host_keys().join(name.as_str())
+    }
+
+    /// The directories in which relays to agents listen.
+    #[must_use]
+    pub fn agents(&self) -> PathBuf {
+        self.runtime.join("agents")
+    }
+
+    /// The one of this volume.
+    #[must_use]
+    pub fn agent_directory(&self, name: &VolumeName) -> PathBuf {
+        self.agents().join(name.as_str())
+    }
+
+    /// What the unit of a mount sees that directory as.
+    #[must_use]
+    pub fn agent_in_unit(&self) -> PathBuf {
+        self.runtime.join("agent")
     }
 
     /// Key copies for sshfs as a child process.

@@ -12,6 +12,7 @@
 //! (`OnFailure=`): it is 0 where the mount never succeeded, of which the daemon has heard, and where it was unmounted.
 
 use crate::{
+    agent,
     connection::{LEDGER, Ledger, exit_code},
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
     sys,
@@ -42,14 +43,20 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long the kernel may take to remove the FUSE connection of what was unmounted.
 const UNMOUNTED: Duration = Duration::from_secs(1);
 
-/// Runs `argv` until it ends. `connection` is the number of its FUSE connection, if that is known.
+/// Runs `argv` until it ends. `connection` is the number of its FUSE connection, if that is known; `agent` the socket of
+/// the agent that ssh will use.
 #[must_use]
-pub fn run(connection: Option<u32>, argv: &[OsString]) -> ExitCode {
-    let end = supervise(argv);
-    if let Err(e) = &end {
-        let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();
-        pass_on(format!("cannot start {program}: {e}\n").as_bytes());
-    }
+pub fn run(connection: Option<u32>, agent: Option<&Path>, argv: &[OsString]) -> ExitCode {
+    let end = match agent.map_or(Ok(()), agent::ask) {
+        Ok(()) => supervise(argv).inspect_err(|e| {
+            let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();
+            pass_on(format!("cannot start {program}: {e}\n").as_bytes());
+        }),
+        Err(reason) => {
+            pass_on(format!("{}{reason}\n", agent::TROUBLE).as_bytes());
+            Err(io::ErrorKind::NotConnected.into())
+        }
+    };
     if report(&[END_OF_REPORT]) {
         return ExitCode::SUCCESS;
     }

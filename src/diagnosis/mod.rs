@@ -7,6 +7,8 @@ mod changed_key;
 
 pub use changed_key::{ChangedKey, fingerprint};
 
+use crate::agent;
+
 use nix::errno::Errno;
 use std::fmt;
 
@@ -34,6 +36,8 @@ pub enum Cause {
     TooManyKeys,
     /// The private key cannot be used.
     BadKey(String),
+    /// The agent of the volume cannot be used.
+    NoAgent(String),
     /// Client and server share no algorithm.
     NoCommonAlgorithm(String),
     /// The server has no SFTP.
@@ -60,6 +64,10 @@ pub fn diagnose(said: &str) -> Cause {
     let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
     let says = |needle: &str| said.contains(needle);
 
+    // Then ssh was not even started.
+    if let Some(line) = line_with(agent::TROUBLE) {
+        return Cause::NoAgent(line);
+    }
     // The order matters: a changed host key also ends in "verification failed", a refused key in "reset by peer".
     if let Some(change) = ChangedKey::parse(said) {
         return Cause::HostKeyChanged(Box::new(change));
@@ -177,6 +185,7 @@ impl fmt::Display for Cause {
                 "the private key cannot be used ({line}); check 'identity_file', and 'password_file' if the key has a \
                  passphrase"
             ),
+            Self::NoAgent(line) => write!(f, "{line}; check that it runs, and 'IdentityAgent'"),
             Self::NoCommonAlgorithm(line) => {
                 write!(f, "client and server have no algorithm in common ({line}); see Ciphers, KexAlgorithms, HostKeyAlgorithms")
             }
@@ -261,6 +270,10 @@ read: Connection reset by peer\n";
                 Cause::AccessDenied { accepts: "publickey,password".to_owned() },
             ),
             ("subsystem request failed on channel 0\r\n", Cause::NoSftp),
+            (
+                "the ssh agent cannot be used: /run/user/1000/agent does not exist\n",
+                Cause::NoAgent("the ssh agent cannot be used: /run/user/1000/agent does not exist".to_owned()),
+            ),
             ("alice@storage:/srv/x: No such file or directory\n", Cause::NoDirectory),
             ("alice@storage:/srv/x: Not a directory\n", Cause::NotADirectory),
             ("alice@storage:/srv/x: Permission denied\n", Cause::DirectoryDenied),

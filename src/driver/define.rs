@@ -32,6 +32,11 @@ impl Volumes {
         let config = self.configuration()?;
         let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
         check_credentials(&name, &spec).await?;
+        if let Some(agent) = &spec.agent {
+            let option = "IdentityAgent";
+            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+            self.mounter.check_agent(&name, agent).await.map_err(wrong)?;
+        }
         // Not before: a lock leaves a file behind until the volume is removed.
         let _lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {

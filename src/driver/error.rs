@@ -24,12 +24,12 @@ pub enum DriverError {
         /// What is wrong with them.
         source: OptionError,
     },
-    /// Create with a key or password file that is missing.
+    /// Create with a key or password file that is missing, or an agent.
     #[error("volume {name}: {option}: {source}")]
     Credential {
         /// The volume.
         name: VolumeName,
-        /// `identity_file` or `password_file`.
+        /// `identity_file`, `password_file` or `IdentityAgent`.
         option: &'static str,
         /// What is wrong with it.
         source: LaunchError,

@@ -55,6 +55,9 @@ impl ChildLauncher {
     }
 
     fn spawn(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
+        if session.agent.is_some() {
+            return Err(LaunchError::AgentNeedsSystemd);
+        }
         let directory = self.credentials.join(unit);
         self.copy_credentials(&directory, &session.credentials)?;
         let mut command = std::process::Command::new(&session.argv[0]);

@@ -4,8 +4,15 @@
 pub mod child;
 pub mod systemd;
 
-use crate::volume::CredentialSource;
-use std::{future::Future, io, os::fd::OwnedFd, path::PathBuf, pin::Pin, time::Duration};
+use crate::volume::{AgentSocket, CredentialSource};
+use std::{
+    future::Future,
+    io,
+    os::{fd::OwnedFd, unix::fs::FileTypeExt},
+    path::{Path, PathBuf},
+    pin::Pin,
+    time::Duration,
+};
 use tokio::{task::spawn_blocking, time::timeout};
 
 /// The user that sshfs and ssh run as; made by sysusers.d.
@@ -37,6 +44,17 @@ pub fn credential_path(id: &str) -> String {
     format!("${{{CREDENTIALS_DIRECTORY}}}/{id}")
 }
 
+/// How the process reaches an ssh agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentAccess {
+    /// The installed unit that listens for it, as long as the process lives.
+    pub unit: String,
+    /// The directory in which it listens.
+    pub directory: PathBuf,
+    /// What the process sees that directory as. Nobody else does.
+    pub seen_at: PathBuf,
+}
+
 /// What to start.
 #[derive(Debug)]
 pub struct Session {
@@ -53,6 +71,8 @@ pub struct Session {
     pub credentials: Vec<Credential>,
     /// Which of them answers ssh's questions.
     pub askpass: Option<String>,
+    /// Its agent.
+    pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
     pub on_failure: String,
 }
@@ -81,6 +101,21 @@ pub enum LaunchError {
     /// Its file system does not answer.
     #[error("{0} cannot be looked at: its file system does not answer")]
     FileHangs(String),
+    /// No socket of an agent is there.
+    #[error("the socket {} does not exist on this host; is the agent running?", .0.display())]
+    NoAgent(PathBuf),
+    /// Something else is there.
+    #[error("{} is not a socket", .0.display())]
+    NotASocket(PathBuf),
+    /// No socket of the relay could have the path.
+    #[error("with an agent, the name of a volume may have at most {most} characters")]
+    LongName {
+        /// How many.
+        most: usize,
+    },
+    /// Its relay is a unit of systemd.
+    #[error("an ssh agent can be used only where systemd is PID 1; use 'identity_file'")]
+    AgentNeedsSystemd,
     /// PID 1 could not read a key or password file.
     #[error("systemd could not read {0}")]
     Credential(String),
@@ -150,9 +185,22 @@ const FILE_PATIENCE: Duration = Duration::from_secs(5);
 /// The file may be on a file system that hangs, so a thread looks, and not for ever.
 pub async fn check_source(source: &CredentialSource) -> Result<(), LaunchError> {
     let owned = source.clone();
-    match timeout(FILE_PATIENCE, spawn_blocking(move || look_at(&owned))).await {
+    in_time(source.to_string(), move || look_at(&owned)).await
+}
+
+/// The same for an agent. Whether it answers is seen when it is used: most belong to a user whom this process is not.
+pub async fn check_agent(agent: &AgentSocket) -> Result<(), LaunchError> {
+    let owned = agent.clone();
+    in_time(agent.to_string(), move || look_at_agent(owned.path())).await
+}
+
+async fn in_time(
+    path: String,
+    look: impl FnOnce() -> Result<(), LaunchError> + Send + 'static,
+) -> Result<(), LaunchError> {
+    match timeout(FILE_PATIENCE, spawn_blocking(look)).await {
         Ok(Ok(result)) => result,
-        Ok(Err(_)) | Err(_) => Err(LaunchError::FileHangs(source.to_string())),
+        Ok(Err(_)) | Err(_) => Err(LaunchError::FileHangs(path)),
     }
 }
 
@@ -165,6 +213,16 @@ fn look_at(source: &CredentialSource) -> Result<(), LaunchError> {
         Ok(metadata) if !metadata.is_file() => Err(LaunchError::NotAFile(path)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Err(LaunchError::NoSuchFile(path))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn look_at_agent(path: &Path) -> Result<(), LaunchError> {
+    match path.metadata() {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(LaunchError::NotASocket(path.to_owned())),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Err(LaunchError::NoAgent(path.to_owned()))
         }
         _ => Ok(()),
     }

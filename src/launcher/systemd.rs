@@ -6,7 +6,7 @@
 //! Each operation uses a connection of its own: it costs about a millisecond, holds no memory between mounts, and
 //! survives `systemctl daemon-reexec` and a restart of dbus, which long-lived connections do not.
 
-use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
+use super::{AgentAccess, BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
 use crate::volume::CredentialSource;
 use std::{collections::HashMap, os::fd::OwnedFd, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
@@ -185,6 +185,7 @@ struct Launch {
     report: OwnedFd,
     environment: Vec<String>,
     on_failure: String,
+    agent: Option<AgentAccess>,
     plain: Vec<(String, String)>,
     encrypted: Vec<(String, String)>,
 }
@@ -202,8 +203,18 @@ impl Launch {
         }
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
-        let Session { description, argv, device, report, on_failure, .. } = session;
-        Ok(Self { description, argv, device, report, environment, on_failure, plain, encrypted: sealed })
+        let Session { description, argv, device, report, on_failure, agent, .. } = session;
+        Ok(Self {
+            description,
+            argv,
+            device,
+            report,
+            environment,
+            on_failure,
+            agent,
+            plain,
+            encrypted: sealed,
+        })
     }
 
     async fn request(
@@ -214,6 +225,7 @@ impl Launch {
     ) -> zbus::Result<OwnedObjectPath> {
         // `no-env-expand`: a remote path may contain `$`. Only the Ex form has it.
         let command = vec![(self.argv[0].as_str(), self.argv.clone(), vec!["no-env-expand"])];
+        let agent = self.agent.as_ref().map(|agent| agent.unit.as_str());
         let mut properties = vec![
             ("Description", Value::from(self.description.as_str())),
             // The job is done when the program was executed, and fails when it could not be.
@@ -230,7 +242,7 @@ impl Launch {
             ("Environment", Value::from(self.environment.clone())),
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
             ("Before", Value::from(vec!["docker.service", "podman.service"])),
-            ("After", Value::from(vec!["network.target", "network-online.target"])),
+            ("After", Value::from([&["network.target", "network-online.target"], agent.as_slice()].concat())),
             // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
             ("OnFailure", Value::from(vec![self.on_failure.as_str()])),
             // A failed unit must not stay: systemd would keep its copy of the FUSE device and accesses would hang.
@@ -245,7 +257,19 @@ impl Launch {
                 properties.push((property, Value::from(list.clone())));
             }
         }
-        manager.start_transient_unit(unit, "fail", &properties, &[]).await
+        let Some(AgentAccess { unit: listener, directory, seen_at }) = &self.agent else {
+            return manager.start_transient_unit(unit, "fail", &properties, &[]).await;
+        };
+        let (directory, seen_at) = (directory.to_string_lossy(), seen_at.to_string_lossy());
+        // Only wanted: whoever restarts the listener must not end the mount. The directory and not the socket is bound,
+        // so that the socket of a restarted listener is seen.
+        properties.push(("Wants", Value::from(vec![listener.as_str()])));
+        properties.push((
+            "BindReadOnlyPaths",
+            Value::from(vec![(directory.as_ref(), seen_at.as_ref(), false, 0_u64)]),
+        ));
+        // The listener may be about to stop after the mount before this one; with "fail", the mount would be without.
+        manager.start_transient_unit(unit, "replace", &properties, &[]).await
     }
 }
 

@@ -4,6 +4,7 @@ use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
 use crate::{
     diagnosis::{self, Cause},
     launcher::LaunchError,
+    volume::{AgentSocket, Spec},
 };
 use nix::errno::Errno;
 use std::{io, path::PathBuf, time::Duration};
@@ -14,6 +15,17 @@ pub enum MountError {
     /// ssh or sshfs said why.
     #[error("{0}")]
     Remote(Cause),
+    /// The same, where a key of an agent may be what is missing.
+    #[error(
+        "{cause}; keys are asked of the agent, too: 'SSH_AUTH_SOCK={agent} ssh-add -l' lists them, and a public key as \
+         'identity_file' chooses one"
+    )]
+    Keys {
+        /// What they said.
+        cause: Cause,
+        /// The agent.
+        agent: AgentSocket,
+    },
     /// Nothing happened in time; what was said meanwhile, if anything.
     #[error("the server did not answer: timed out after {}s{}", .after.as_secs(), said_meanwhile(.said))]
     Deadline {
@@ -54,6 +66,19 @@ pub enum MountError {
         /// Why it failed.
         source: io::Error,
     },
+}
+
+impl MountError {
+    /// What ssh or sshfs said about a volume with these options.
+    #[must_use]
+    pub fn remote(cause: Cause, spec: &Spec) -> Self {
+        match (&spec.agent, &cause) {
+            (Some(agent), Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_)) => {
+                Self::Keys { cause, agent: agent.clone() }
+            }
+            _ => Self::Remote(cause),
+        }
+    }
 }
 
 fn said_meanwhile(said: &str) -> String {

@@ -16,10 +16,10 @@ pub use error::{MountError, UnmountError};
 use crate::{
     config::Config,
     diagnosis, directories,
-    launcher::{self, Launcher, Session},
+    launcher::{self, LaunchError, Launcher, Session},
     paths::Paths,
     replace::{self, Durability},
-    volume::{Spec, VolumeName},
+    volume::{AgentSocket, Spec, VolumeName, agent::LONGEST_SOCKET},
 };
 use holders::Holder;
 use mountinfo::Mount;
@@ -77,6 +77,9 @@ impl Mounter {
     /// A mounter for the directories that [`Self::make_view`] makes.
     pub fn open(paths: Paths, launcher: Box<dyn Launcher>, program: PathBuf) -> io::Result<Self> {
         directories::ensure(&paths.pinned_host_keys(), 0o711)?;
+        // Mounts must not see each other's: they run as one user.
+        directories::ensure(&paths.agents(), 0o700)?;
+        directories::ensure(&paths.agent_in_unit(), 0o711)?;
         let prober = Arc::new(Prober::new(program.clone()));
         Ok(Self { paths, launcher, prober, program })
     }
@@ -200,6 +203,9 @@ impl Mounter {
         for credential in &plan.credentials {
             launcher::check_source(&credential.source).await?;
         }
+        if let Some(agent) = &spec.agent {
+            self.check_agent(name, agent).await?;
+        }
         self.prepare(name, spec)?;
         let mountpoint = self.mountpoint(name);
         let device =
@@ -207,14 +213,18 @@ impl Mounter {
         let connection = self.our_mount(name)?.device;
         self.prober.is_new(connection);
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let supervisor = [
-            &self.program.to_string_lossy(),
-            "run-sshfs",
-            "--connection",
-            &connection.minor.to_string(),
-            "--",
-        ];
-        let argv = supervisor.map(str::to_owned).into_iter().chain(plan.argv).collect();
+        let mut argv =
+            [&self.program.to_string_lossy(), "run-sshfs", "--connection", &connection.minor.to_string()]
+                .map(str::to_owned)
+                .to_vec();
+        if plan.agent.is_some() {
+            argv.extend([
+                "--agent".to_owned(),
+                plan::agent_socket(&self.paths).to_string_lossy().into_owned(),
+            ]);
+        }
+        argv.push("--".to_owned());
+        argv.extend(plan.argv);
         let session = Session {
             description: format!("sshfs volume {name} from {}", spec.remote),
             argv,
@@ -222,6 +232,7 @@ impl Mounter {
             report: report_writer,
             credentials: plan.credentials,
             askpass: plan.askpass,
+            agent: plan.agent,
             on_failure: format!("sshfs-docker-failed@{name}.service"),
         };
         let out_of_time =
@@ -252,12 +263,26 @@ impl Mounter {
                     }
                     _ => diagnosis::diagnose(&said),
                 };
-                return Err(MountError::Remote(cause));
+                return Err(MountError::remote(cause, spec));
             }
         }
         self.tune(name, spec.read_ahead_kib.unwrap_or(config.read_ahead_kib))?;
         // From when the report is dropped, the unit's end starts the healing. Until then it is this call's failure.
-        if report.has_ended() { Err(MountError::Remote(diagnosis::diagnose(&report.said()))) } else { Ok(()) }
+        if report.has_ended() {
+            return Err(MountError::remote(diagnosis::diagnose(&report.said()), spec));
+        }
+        Ok(())
+    }
+
+    /// Finds mistakes in the agent of a volume that can be seen from outside.
+    pub async fn check_agent(&self, name: &VolumeName, agent: &AgentSocket) -> Result<(), LaunchError> {
+        // The relay needs a socket of its own, and its path has the name.
+        let socket = self.paths.agent_directory(name).join(plan::AGENT_SOCKET);
+        let excess = socket.as_os_str().len().saturating_sub(LONGEST_SOCKET);
+        if excess > 0 {
+            return Err(LaunchError::LongName { most: name.as_str().len().saturating_sub(excess) });
+        }
+        launcher::check_agent(agent).await
     }
 
     /// The mount that was just made, as mountinfo has it.
@@ -283,6 +308,10 @@ impl Mounter {
     fn prepare(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
         let directory = self.paths.mountpoint_directories().join(name.as_str());
         directories::ensure(&directory, 0o000).map_err(local("making the mountpoint"))?;
+        if spec.agent.is_some() {
+            directories::ensure(&self.paths.agent_directory(name), 0o711)
+                .map_err(local("making the directory of the agent"))?;
+        }
         if let Some(host_key) = &spec.host_key {
             let (directory, content) = (self.paths.pinned_host_keys(), host_key.known_hosts());
             replace::replace(&directory, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
@@ -363,6 +392,7 @@ impl Mounter {
     /// directory that is not empty.
     pub fn remove_mountpoint(&self, name: &VolumeName) -> io::Result<()> {
         _ = std::fs::remove_file(self.paths.pinned_host_key(name));
+        _ = std::fs::remove_dir(self.paths.agent_directory(name));
         match std::fs::remove_dir(self.paths.mountpoint_directories().join(name.as_str())) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result,

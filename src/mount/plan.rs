@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    launcher::{Credential, credential_path},
+    launcher::{AgentAccess, Credential, credential_path},
     paths::Paths,
     store::PASSWORD_CREDENTIAL,
     volume::{
@@ -11,7 +11,11 @@ use crate::{
         policy::{HostKeyPolicy, Settings},
     },
 };
-use std::{collections::BTreeMap, iter, path::Path};
+use std::{
+    collections::BTreeMap,
+    iter,
+    path::{Path, PathBuf},
+};
 
 /// Options of volumes where neither they nor the administrator say otherwise.
 ///
@@ -43,6 +47,9 @@ const HARD_COUNT: &str = "90";
 /// letter or a digit, so they never meet.
 const IDENTITY: &str = "_identity";
 
+/// The file name of the socket on which the relay to an agent listens; see `systemd/sshfs-docker-agent@.socket`.
+pub const AGENT_SOCKET: &str = "socket";
+
 /// What sshfs is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -52,6 +59,8 @@ pub struct Plan {
     pub credentials: Vec<Credential>,
     /// The credential that answers ssh's questions.
     pub askpass: Option<String>,
+    /// How it reaches the agent of the volume.
+    pub agent: Option<AgentAccess>,
     /// Options for mount(2).
     pub kernel: Vec<Setting>,
 }
@@ -102,7 +111,18 @@ pub fn plan(
         push(&mut argv, name, value);
     }
     let kernel = kernel_options(spec, config);
-    Plan { argv, credentials, askpass, kernel }
+    let agent = spec.agent.as_ref().map(|_| AgentAccess {
+        unit: format!("sshfs-docker-agent@{name}.socket"),
+        directory: paths.agent_directory(name),
+        seen_at: paths.agent_in_unit(),
+    });
+    Plan { argv, credentials, askpass, agent, kernel }
+}
+
+/// The socket of a volume's agent, as the unit of its mount sees it.
+#[must_use]
+pub fn agent_socket(paths: &Paths) -> PathBuf {
+    paths.agent_in_unit().join(AGENT_SOCKET)
 }
 
 fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource, encrypted: bool) -> String {
@@ -144,9 +164,13 @@ fn own_options(
     // A server must not add keys to the store after the first one.
     options.push(("UpdateHostKeys", "no".to_owned()));
     if let Some(id) = identity {
-        // Offering other keys first would use up the server's MaxAuthTries.
+        // Offering other keys first would use up the server's MaxAuthTries. Of an agent's keys, only the one is offered
+        // whose public part is in that file; the file need not have more.
         options.push(("IdentitiesOnly", "yes".to_owned()));
         options.push(("IdentityFile", credential_path(id)));
+    }
+    if spec.agent.is_some() {
+        options.push(("IdentityAgent", text(&agent_socket(paths))));
     }
     if has_password {
         // The askpass program has one answer; asking again would only lock the account.
@@ -259,6 +283,18 @@ mod tests {
         let sources: Vec<_> = plan.credentials.iter().map(|c| c.source.to_string()).collect();
         assert_eq!(sources, ["/root/.ssh/id", "/var/lib/x/secrets/data"]);
         assert!(!format!("{plan:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn ssh_sees_its_own_end_of_the_way_to_the_agent() {
+        let plan = plan_of(&[("identityagent", "/run/user/1000/agent"), ("identity_file", "/etc/id.pub")]);
+        assert_eq!(values(&plan, "IdentityAgent"), ["/run/x/agent/socket"]);
+        assert_eq!(values(&plan, "IdentitiesOnly"), ["yes"]);
+        let access = plan.agent.unwrap();
+        assert_eq!(access.unit, "sshfs-docker-agent@data.socket");
+        assert_eq!(access.directory, Path::new("/run/x/agents/data"));
+        assert!(!plan.argv.join(" ").contains("/run/user"));
+        assert_eq!(plan_of(&[]).agent, None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a volume is: its name, its remote directory and its options. Pure: no file, no socket, no process.
 
+pub mod agent;
 pub mod catalogue;
 pub mod credential;
 pub mod host_key;
@@ -10,6 +11,7 @@ pub mod remote;
 pub mod secret;
 mod spelling;
 
+pub use agent::AgentSocket;
 pub use credential::CredentialSource;
 pub use host_key::HostKey;
 pub use name::VolumeName;

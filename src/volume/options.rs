@@ -4,7 +4,8 @@
 //! administrator changes the policy, so that what is stored is what the user wrote.
 
 use super::{
-    CredentialSource, HostKey, Remote,
+    AgentSocket, CredentialSource, HostKey, Remote,
+    agent::InvalidAgent,
     catalogue::{self, Effect, Value},
     credential::InvalidSource,
     host_key::InvalidHostKey,
@@ -26,6 +27,8 @@ pub struct Spec {
     pub port: Option<NonZeroU16>,
     /// The private key.
     pub identity: Option<CredentialSource>,
+    /// The agent that has keys.
+    pub agent: Option<AgentSocket>,
     /// The password or passphrase.
     pub password: Option<PasswordSource>,
     /// The pinned key of the server.
@@ -136,6 +139,9 @@ pub enum OptionError {
         /// What is wrong with it.
         source: InvalidSource,
     },
+    /// See [`InvalidAgent`].
+    #[error(transparent)]
+    Agent(#[from] InvalidAgent),
     /// A private key where its file name belongs.
     #[error(
         "option '{0}' must be the path of a key file, not the key itself: Docker shows every option in clear"
@@ -184,6 +190,7 @@ impl Spec {
             (url, option) => option.or(url),
         };
         let identity = given.take_credential("identity_file")?;
+        let agent = given.take("IdentityAgent").map(|text| AgentSocket::parse(&text)).transpose()?;
         let password = match (has_password, given.take_credential("password_file")?) {
             (true, Some(_)) => return Err(OptionError::TwoPasswords),
             (true, None) if policy.refuse_password => return Err(OptionError::PasswordRefused),
@@ -207,6 +214,7 @@ impl Spec {
             remote,
             port,
             identity,
+            agent,
             password,
             host_key,
             host_key_policy,
@@ -445,6 +453,8 @@ mod tests {
             ("Ciphers", "a b"),
             ("HostKeyAlias", "%h"),
             ("identity_file", "~/.ssh/id_rsa"),
+            ("IdentityAgent", "$SSH_AUTH_SOCK"),
+            ("IdentityAgent", "none"),
             ("host_key", "SHA256:x"),
             ("uid", "1\n2"),
             ("big_writes", ""),

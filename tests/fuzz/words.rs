@@ -151,6 +151,7 @@ fn written_again(spec: &Spec) -> Options {
     if let Some(PasswordSource::Credential(source)) = &spec.password {
         options.push(("password_file", source.to_string()));
     }
+    options.extend(spec.agent.as_ref().map(|socket| ("IdentityAgent", socket.to_string())));
     options.extend(spec.host_key.as_ref().map(|key| ("host_key", key.to_string())));
     options.extend(spec.read_ahead_kib.map(|kib| ("read_ahead_kb", kib.to_string())));
     if spec.hard {

@@ -11,6 +11,7 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod agent;
 mod boot;
 mod connection;
 mod container_faults;
@@ -61,7 +62,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 23] = [
+const THEMES: [(&str, &[Case]); 24] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -70,6 +71,7 @@ const THEMES: [(&str, &[Case]); 23] = [
     ("sandbox", sandbox::CASES),
     ("leaks", leaks::CASES),
     ("hostile", hostile::CASES),
+    ("agent", agent::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),

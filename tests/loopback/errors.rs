@@ -5,7 +5,7 @@ use crate::{
     sshd::{Sshd, Tarpit, free_port, make_key, wait_for},
     world::{ABSENT, World},
 };
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, os::unix::net::UnixListener};
 
 cases![
     a_hard_mount_does_not_repeat_a_login_that_was_refused,
@@ -13,6 +13,7 @@ cases![
     a_server_without_sftp_is_named,
     a_key_with_the_wrong_passphrase_is_named,
     a_key_file_that_went_away_is_named,
+    an_agent_needs_systemd_as_pid_1,
 ];
 
 /// The error of mounting a volume with these options, checked for what every such sentence must have.
@@ -93,6 +94,20 @@ fn a_key_file_that_went_away_is_named() {
     fs::remove_file(world.path("id")).unwrap();
     let reply = world.client().mount("data", "x");
     assert!(reply.err().contains("/id does not exist"), "{}", reply.err());
+}
+
+fn an_agent_needs_systemd_as_pid_1() {
+    let world = World::new();
+    let socket = world.path("agent");
+    let agent = socket.to_string_lossy().into_owned();
+    let text = world.create_with("data", &[("IdentityAgent", &agent)]).err().to_owned();
+    assert!(text.contains("IdentityAgent: the socket") && text.contains("/agent does not exist"), "{text}");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let text = failure(&world, &[("IdentityAgent", &agent)]);
+    assert!(text.contains("only where systemd is PID 1"), "{text}");
+    let long = "x".repeat(150);
+    let text = world.create_with(&long, &[("IdentityAgent", &agent)]).err().to_owned();
+    assert!(text.contains("the name of a volume may have at most"), "{text}");
 }
 
 fn a_hard_mount_does_not_repeat_a_login_that_was_refused() {

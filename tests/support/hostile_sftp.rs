@@ -100,7 +100,7 @@ impl Body {
     }
 
     fn string(self, text: &[u8]) -> Self {
-        self.int(u32::try_from(text.len()).unwrap()).bytes(text)
+        self.int(u32::try_from(text.len()).expect("a short packet")).bytes(text)
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Self {
@@ -308,7 +308,7 @@ fn flood() -> io::Result<()> {
 }
 
 fn send_names(id: u32, nodes: &[Node]) -> io::Result<()> {
-    let body = Body::default().int(id).int(u32::try_from(nodes.len()).unwrap());
+    let body = Body::default().int(id).int(u32::try_from(nodes.len()).expect("a short packet"));
     let add =
         |body: Body, node: &Node| body.string(&node.name).string(&node.name).bytes(&node.attributes().0);
     send(NAME, &nodes.iter().fold(body, add))
@@ -319,7 +319,7 @@ fn send_status(id: u32, status: u32) -> io::Result<()> {
 }
 
 fn send(kind: u8, body: &Body) -> io::Result<()> {
-    let length = u32::try_from(body.0.len() + 1).unwrap();
+    let length = u32::try_from(body.0.len() + 1).expect("a short packet");
     say(&Body::default().int(length).bytes(&[kind]).bytes(&body.0).0)
 }
 
