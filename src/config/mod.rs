@@ -11,7 +11,7 @@ use crate::volume::{
     policy::{HostKeyPolicy, HostPattern, HostRules, InvalidPattern, Policy, Settings},
 };
 use serde::Deserialize;
-use std::{io, path::Path, time::Duration};
+use std::{collections::BTreeSet, io, path::Path, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 /// dockerd waits 120 s for a mount, and clearing away one that failed may take 30 s.
@@ -44,10 +44,12 @@ pub enum ConfigError {
     #[error(transparent)]
     Read(#[from] io::Error),
     /// Not TOML, or not our keys.
-    #[error("line {line}: {message}")]
+    #[error("line {line}, '{written}': {message}")]
     Parse {
         /// Where.
         line: usize,
+        /// What is written there.
+        written: String,
         /// What, in one line.
         message: String,
     },
@@ -66,6 +68,9 @@ pub enum ConfigError {
     /// A name in `allow_options` that needs no permission or cannot be given one.
     #[error("policy.allow_options: {0:?} is not an option that can be allowed")]
     NotGated(String),
+    /// A name in `deny_options` that is no option, or without which there is no volume.
+    #[error("policy.deny_options: {0:?} is not an option that can be denied")]
+    NotDeniable(String),
     /// A pattern of a policy that is none.
     #[error("policy.{key}: {source}")]
     Pattern {
@@ -156,6 +161,7 @@ struct PolicyTable {
     allow_hosts: Vec<String>,
     deny_hosts: Vec<String>,
     allow_options: Vec<String>,
+    deny_options: Vec<String>,
     allow_password: bool,
     allow_unverified_hosts: Vec<String>,
 }
@@ -166,6 +172,7 @@ impl Default for PolicyTable {
             allow_hosts: Vec::new(),
             deny_hosts: Vec::new(),
             allow_options: Vec::new(),
+            deny_options: Vec::new(),
             allow_password: true,
             allow_unverified_hosts: Vec::new(),
         }
@@ -205,10 +212,17 @@ impl Config {
             "yes" => HostKeyPolicy::Yes,
             other => return Err(ConfigError::HostKeys(other.to_owned())),
         };
-        let PolicyTable { allow_hosts, deny_hosts, allow_options, allow_password, allow_unverified_hosts } =
-            file.policy;
+        let PolicyTable {
+            allow_hosts,
+            deny_hosts,
+            allow_options,
+            deny_options,
+            allow_password,
+            allow_unverified_hosts,
+        } = file.policy;
         let mut policy = Policy {
             allowed: allow_options.into_iter().map(gated_name).collect::<Result<_, _>>()?,
+            denied: deny_options.into_iter().map(deniable_name).collect::<Result<_, _>>()?,
             forced: Settings::default(),
             host_keys,
             unverified: patterns("allow_unverified_hosts", &allow_unverified_hosts)?,
@@ -247,9 +261,14 @@ impl Default for Config {
 /// One line, because Docker shows it; toml quotes the file on several.
 fn mistake(text: &str, error: &toml::de::Error) -> ConfigError {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count();
+    let written = printable(text.lines().nth(line).unwrap_or_default().trim());
+    ConfigError::Parse { line: line + 1, written, message: printable(error.message()) }
+}
+
+fn printable(text: &str) -> String {
     let shows = |c: char| c.is_ascii_graphic() || c.is_alphanumeric();
-    let message = error.message().chars().map(|c| if shows(c) { c } else { ' ' }).collect();
-    ConfigError::Parse { line: before.matches('\n').count() + 1, message }
+    text.chars().take(200).map(|c| if shows(c) { c } else { ' ' }).collect()
 }
 
 fn gated_name(name: String) -> Result<String, ConfigError> {
@@ -258,6 +277,15 @@ fn gated_name(name: String) -> Result<String, ConfigError> {
         // It needed to be allowed once, and was the example in the shipped file.
         Some(entry) if entry.name == "IdentityAgent" => Ok(entry.name.to_owned()),
         _ => Err(ConfigError::NotGated(name)),
+    }
+}
+
+fn deniable_name(name: String) -> Result<&'static str, ConfigError> {
+    match catalogue::find(&name) {
+        // One name for both spellings, as options are known by it.
+        Some(entry) if entry.name == "IdentityFile" => Ok("identity_file"),
+        Some(entry) if entry.name != "sshcmd" => Ok(entry.name),
+        _ => Err(ConfigError::NotDeniable(name)),
     }
 }
 
@@ -276,8 +304,8 @@ fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Resul
         return Err(ConfigError::NotForAll { table, name: name.clone() });
     }
     options.insert("sshcmd".to_owned(), "host:".to_owned());
-    // That remote is nobody's.
-    let policy = Policy { hosts: HostRules::default(), ..policy.clone() };
+    // That remote is nobody's, and what volumes may not do themselves can be done for them.
+    let policy = Policy { hosts: HostRules::default(), denied: BTreeSet::new(), ..policy.clone() };
     let spec =
         Spec::parse(&options, false, &policy).map_err(|source| ConfigError::Setting { table, source })?;
     Ok(spec.settings)
@@ -330,7 +358,7 @@ mod tests {
     #[test]
     fn a_mistake_is_told_in_one_line() {
         let text = |config: &str| Config::parse(config).unwrap_err().to_string();
-        assert!(text("[mount]\ntimeot = 3").starts_with("line 2: unknown field `timeot`"), "{}", text("x"));
+        assert!(text("[mount]\ntimeot = 3").starts_with("line 2, 'timeot = 3': unknown field `timeot`"));
         assert!(!text("\"a\\nb\" = 1\n[mount]").contains(char::is_control));
     }
 
@@ -351,6 +379,8 @@ mod tests {
             "[options]\nport = '22'",
             "[forced_options]\nidentity_file = '/x'",
             "[forced_options]\nCompression = 'maybe'",
+            "[policy]\ndeny_options = ['sshcmd']",
+            "[policy]\ndeny_options = ['pasword']",
             "[policy]\nallow_hosts = ['10.0.0.0/8']",
             "[policy]\ndeny_hosts = ['']",
             "[policy]\nallow_unverified_hosts = ['a b']",

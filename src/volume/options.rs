@@ -13,7 +13,7 @@ use super::{
     remote::{self, InvalidRemote},
     spelling::Given,
 };
-use std::{collections::BTreeMap, num::NonZeroU16};
+use std::{collections::BTreeMap, iter, num::NonZeroU16};
 
 /// Options as Docker sends them (`-o key=value`).
 pub type Options = BTreeMap<String, String>;
@@ -160,6 +160,9 @@ pub enum OptionError {
     /// See [`HostRefused`].
     #[error(transparent)]
     Host(#[from] HostRefused),
+    /// The administrator lets no volume have it.
+    #[error("option '{0}' is denied by the administrator (deny_options in /etc/sshfs-docker/config.toml)")]
+    Denied(&'static str),
     /// The administrator has fixed it.
     #[error(
         "option '{name}' is fixed to '{value}' by the administrator (forced_options in /etc/sshfs-docker/config.toml)"
@@ -180,6 +183,12 @@ impl Spec {
     pub fn parse(options: &Options, has_password: bool, policy: &Policy) -> Result<Self, OptionError> {
         let mut given = Given::read(options)?;
 
+        let names = given.rest.keys().copied().chain(has_password.then_some("password"));
+        if let Some(name) =
+            policy.denied.iter().copied().find(|denied| names.clone().any(|name| name == *denied))
+        {
+            return Err(OptionError::Denied(name));
+        }
         if given.take("password").is_some() {
             return Err(OptionError::PasswordPlace);
         }
@@ -202,9 +211,7 @@ impl Spec {
             None => policy.host_keys,
             Some("yes") => HostKeyPolicy::Yes,
             Some("accept-new") => policy.host_keys.max(HostKeyPolicy::AcceptNew),
-            Some("no" | "off") if matches_any(&policy.unverified, &remote.host()) => {
-                HostKeyPolicy::Unverified
-            }
+            Some("no" | "off") if !policy.unverified.is_empty() => HostKeyPolicy::Unverified,
             Some(_) => return Err(OptionError::HostKeyChecking),
         };
         let read_ahead_kib = given.take_number("read_ahead_kb")?;
@@ -225,7 +232,12 @@ impl Spec {
         for (name, text) in given.rest {
             spec.add(name, &text, policy)?;
         }
-        for host in spec.hosts() {
+        for host in spec.servers() {
+            if host_key_policy == HostKeyPolicy::Unverified && !matches_any(&policy.unverified, &host) {
+                return Err(OptionError::HostKeyChecking);
+            }
+        }
+        for host in spec.servers().into_iter().chain(spec.jump_hosts()) {
             remote::check_host(host.split('%').next().unwrap_or_default())?;
             policy.hosts.check(&host)?;
         }
@@ -235,15 +247,19 @@ impl Spec {
         }
     }
 
-    /// Every host that the volume has a connection made to: its server, what `HostName` puts in the place of it, and the
-    /// jump hosts on the way.
-    fn hosts(&self) -> Vec<String> {
-        let mut hosts = vec![self.remote.host()];
-        let named =
-            |name: &str| self.settings.sshfs.iter().find(|setting| setting.name == name)?.value.as_deref();
-        hosts.extend(named("HostName").map(str::to_owned));
-        hosts.extend(named("ProxyJump").map(catalogue::jump_hosts).unwrap_or_default());
-        hosts
+    /// The server as the volume names it, and what `HostName` puts in the place of it.
+    fn servers(&self) -> Vec<String> {
+        let host_name = self.sshfs_option("HostName").map(str::to_owned);
+        iter::once(self.remote.host()).chain(host_name).collect()
+    }
+
+    /// The hosts on the way, of which each is connected to, too.
+    fn jump_hosts(&self) -> Vec<String> {
+        self.sshfs_option("ProxyJump").map(catalogue::jump_hosts).unwrap_or_default()
+    }
+
+    fn sshfs_option(&self, name: &str) -> Option<&str> {
+        self.settings.sshfs.iter().find(|setting| setting.name == name)?.value.as_deref()
     }
 
     /// What about the volume leaves the key of the server unverified, if anything does.
@@ -259,8 +275,11 @@ impl Spec {
     fn add(&mut self, name: &'static str, text: &str, policy: &Policy) -> Result<(), OptionError> {
         let Some(entry) = catalogue::find(name) else { return Ok(()) };
         match entry.effect {
-            // The opposite of an option that the administrator may have made the default.
-            Effect::NoEffect if name == "rw" => _ = self.settings.switched_off.insert("ro"),
+            // The opposite of an option that the administrator may have made the default. Of both, 'ro' is safer, and
+            // comes first here.
+            Effect::NoEffect if name == "rw" && !self.settings.kernel.iter().any(|s| s.name == "ro") => {
+                _ = self.settings.switched_off.insert("ro");
+            }
             Effect::Driver | Effect::NoEffect => {}
             Effect::Kernel(value) => match check(name, value, text)? {
                 Some(setting) => self.settings.kernel.push(setting),
@@ -367,7 +386,10 @@ mod tests {
 
     #[test]
     fn a_default_flag_can_be_switched_off() {
-        assert!(parse(&[("reconnect", "false")]).unwrap().settings.switched_off.contains("reconnect"));
+        let switched_off = |options| parse(options).unwrap().settings.switched_off;
+        assert!(switched_off(&[("reconnect", "false")]).contains("reconnect"));
+        assert!(switched_off(&[("rw", "")]).contains("ro"));
+        assert!(switched_off(&[("rw", ""), ("ro", "")]).is_empty());
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, fmt, net::Ipv6Addr};
 pub struct Policy {
     /// Names of [`super::catalogue::Effect::Gated`] options that volumes may use.
     pub allowed: BTreeSet<String>,
+    /// Names of options that no volume may have.
+    pub denied: BTreeSet<&'static str>,
     /// Options that no volume can change.
     pub forced: Settings,
     /// Host key checking of volumes that do not ask for a stricter one.

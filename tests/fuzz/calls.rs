@@ -75,7 +75,7 @@ impl Host {
 
     /// Another one when this one has so many volumes that each call takes long.
     fn renew(&mut self) -> bool {
-        let is_full = self.driver.list().len() > 50;
+        let is_full = self.driver.list().len() > 20;
         if is_full {
             *self = Self::new();
         }

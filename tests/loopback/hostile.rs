@@ -3,7 +3,7 @@
 use crate::{
     cases,
     client::Reply,
-    model::share_work,
+    model::{report, share_work},
     sftp::{self, CONTENT, FILE, NOISE, ROOT},
     sshd::{Sshd, make_key},
     world::World,
@@ -223,6 +223,11 @@ fn no_trick_of_a_server_hurts_anybody_else() {
         mounts.into_iter().filter(|(_, mounted)| *mounted).map(|(trick, _)| trick).collect();
     assert!(["flood", "silence-in-use", "honest"].iter().all(|trick| succeed.contains(trick)), "{succeed:?}");
     ordeal.end();
+    report(&format!(
+        "case=hostile hostile_servers={} hostile_servers_mounted={}",
+        tricks.len(),
+        succeed.len()
+    ));
 }
 
 fn what_comes_before_the_login_becomes_one_readable_line() {

@@ -1,6 +1,9 @@
 //! What the administrator decides in config.toml holds for new volumes and for those that are there already.
 
-use crate::{cases, world::World};
+use crate::{
+    cases,
+    world::{ABSENT, World},
+};
 use nix::sys::signal::Signal;
 use std::fs;
 
@@ -11,6 +14,7 @@ cases![
     a_policy_counts_without_a_restart,
     a_forced_option_holds_whatever_the_volume_says,
     an_option_that_runs_a_program_needs_the_administrator,
+    a_denied_option_is_refused_in_every_spelling,
     an_unverified_host_key_needs_the_administrator_and_shows,
 ];
 
@@ -109,12 +113,26 @@ fn an_option_that_runs_a_program_needs_the_administrator() {
     assert!(world.client().mount("data", "x").err().contains("it runs a program"));
 }
 
+fn a_denied_option_is_refused_in_every_spelling() {
+    let world =
+        World::with_config("[policy]\ndeny_options = ['identityfile', 'ProxyJump', 'password', 'uid']");
+    for option in [("IdentityFile", "/x"), ("proxyjump", "gate"), ("password", "x"), ("auto_cache,uid", "0")]
+    {
+        let refusal = world.create_with("data", &[("identity_file", ABSENT), option]);
+        assert!(refusal.err().contains("is denied by the administrator (deny_options"), "{}", refusal.err());
+    }
+    assert!(world.create_with("data", &[]).err().contains("'identity_file' is denied"));
+    world.create_with("data", &[("identity_file", ABSENT)]).ok();
+}
+
 fn an_unverified_host_key_needs_the_administrator_and_shows() {
     let world = World::new();
     let unverified = [("StrictHostKeyChecking", "no")];
     let refusal = world.create_with("data", &unverified);
     assert!(refusal.err().contains("allow_unverified_hosts"), "{}", refusal.err());
     world.rewrite_config("[policy]\nallow_unverified_hosts = ['127.0.0.1']");
+    let elsewhere = world.create_with("data", &[unverified[0], ("HostName", "localhost")]);
+    assert!(elsewhere.err().contains("allow_unverified_hosts"), "{}", elsewhere.err());
     world.create_with("data", &unverified).ok();
     world.create("careful");
     world.mount("data", "x");
