@@ -13,12 +13,16 @@ mod client;
 mod isolation;
 #[path = "../support/model.rs"]
 mod model;
+#[path = "../support/sshfs_command.rs"]
+mod sshfs_command;
 
 mod daemon;
 mod host;
+mod ssh_command;
 mod sshd;
 mod world;
 
+mod arguments;
 mod disk;
 mod errors;
 mod hung;
@@ -73,6 +77,7 @@ fn run() -> ExitCode {
         ("hung", hung::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
+        ("arguments", arguments::cases()),
         ("volumes", volumes::cases()),
         ("disk", disk::cases()),
         ("mounts", mounts::cases()),
