@@ -223,6 +223,9 @@ impl Launch {
             ("NoNewPrivileges", Value::from(true)),
             ("StandardInputFileDescriptor", Value::from(Fd::from(&self.device))),
             ("StandardOutputFileDescriptor", Value::from(Fd::from(&self.report))),
+            // Not the default, journal: systemd would take standard error for the same and join it to the report, and
+            // the journal would get nothing (can_inherit_stderr_from_stdout() in its exec-invoke.c).
+            ("StandardOutput", Value::from("null")),
             ("StandardError", Value::from("journal")),
             ("Environment", Value::from(self.environment.clone())),
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
