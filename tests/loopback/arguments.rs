@@ -109,6 +109,9 @@ fn known_attacks_on_the_command_line_are_refused() {
             ("sftp_server", "/x;id", "without shell characters"),
             ("port", "22,ProxyCommand=x", "1 to 65535"),
             ("port", "22 -F/x", "1 to 65535"),
+            // systemd would read /root/a, as an encrypted file; and /root/ax.
+            ("identity_file", "/root/a 1", "must not contain"),
+            ("identity_file", "/root/a\\x", "must not contain"),
             ("identity_file", "%d/.ssh/id", "neither an absolute path"),
             ("identity_file", "~/.ssh/id", "neither an absolute path"),
             ("identity_file", "${HOME}/id", "neither an absolute path"),
@@ -139,7 +142,7 @@ fn odd_but_honest_options_reach_ssh_unchanged() {
         .enumerate()
         {
             let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            let key = Some("a key, \\\"%h\" ${HOME} ~ é -oProxyCommand=x".to_owned());
+            let key = Some("a,key\"%h\"${HOME}~é-oProxyCommand=x".to_owned());
             let case = Case { options: options.collect(), key, ..Case::default() };
             assert_eq!(recorders.check(&format!("v{number}"), &case), Outcome::Launched, "{case:?}");
         }
@@ -235,7 +238,7 @@ impl Recorders {
         let mut options = case.options.clone();
         for (option, name) in [("identity_file", &case.key), ("password_file", &case.password)] {
             let Some(name) = name else { continue };
-            let file = self.world.path(&format!("{volume} {option} {name}"));
+            let file = self.world.path(&format!("{volume}-{option}-{name}"));
             fs::write(&file, "x").unwrap();
             options.insert(option.to_owned(), file.to_string_lossy().into_owned());
         }
@@ -498,7 +501,7 @@ fn hostile_case() -> impl Strategy<Value = Case> {
 /// A file name with everything in it that a path of a credential may have.
 fn file_name() -> impl Strategy<Value = String> {
     pieces(1..5)
-        .prop_map(|name| name.replace(|c: char| c.is_control() || "/:".contains(c), "").replace("..", ""))
+        .prop_map(|name| name.replace(|c: char| c.is_control() || "/: \\".contains(c), "").replace("..", ""))
 }
 
 /// Text out of what means something to a shell, to sshfs or to ssh.
