@@ -44,6 +44,8 @@ const UNMOUNTED: Duration = Duration::from_secs(1);
 /// Runs `argv` until it ends. `connection` is the number of its FUSE connection, if that is known.
 #[must_use]
 pub fn run(connection: Option<u32>, argv: &[OsString]) -> ExitCode {
+    // Where the kernel cannot do it, the mounts' processes, which are one user's, can signal each other.
+    _ = sys::keep_to_ourselves();
     let end = supervise(argv);
     if let Err(e) = &end {
         let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();

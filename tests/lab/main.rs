@@ -17,6 +17,7 @@ mod dark;
 mod data;
 mod engine;
 mod errors;
+mod escapes;
 mod healing;
 mod idle;
 mod journal;
@@ -57,13 +58,14 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 21] = [
+const THEMES: [(&str, &[Case]); 22] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
     ("container_faults", container_faults::CASES),
     ("sandbox", sandbox::CASES),
+    ("escapes", escapes::CASES),
     ("errors", errors::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
