@@ -23,7 +23,7 @@ fn what_ssh_says_is_in_the_journal_of_its_mount(lab: &Lab) -> Result<()> {
     ensure!(before.matches("Authenticated to").count() == 1, "not what ssh said, or twice: {before}");
     // Nobody but the journal listens by then.
     lab.host.sh("pkill -KILL -x ssh")?;
-    container.exec("until ls /d; do sleep 0.1; done")?;
+    container.exec("until touch /d/file; do sleep 0.1; done")?;
     let after = said()?;
     ensure!(after.matches("Authenticated to").count() == 2, "not what the second ssh said: {after}");
     Ok(())
