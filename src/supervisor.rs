@@ -47,6 +47,8 @@ const UNMOUNTED: Duration = Duration::from_secs(1);
 /// the agent that ssh will use.
 #[must_use]
 pub fn run(connection: Option<u32>, agent: Option<&Path>, argv: &[OsString]) -> ExitCode {
+    // Where the kernel cannot do it, the mounts' processes, which are one user's, can signal each other.
+    _ = sys::keep_to_ourselves();
     let end = match agent.map_or(Ok(()), agent::ask) {
         Ok(()) => supervise(argv).inspect_err(|e| {
             let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();

@@ -235,21 +235,33 @@ fn text(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/sshfs_command.rs"]
+mod sshfs_command;
+
+#[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::volume::{Policy, options::Options};
+    use super::{sshfs_command::SshfsCommand, *};
+    use crate::volume::{
+        Policy,
+        catalogue::{CATALOGUE, Effect},
+        options::Options,
+    };
+    use proptest::prelude::*;
 
     fn plan_of(pairs: &[(&str, &str)]) -> Plan {
         let mut options: Options = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let has_password = options.remove("password").is_some();
         options.entry("sshcmd".to_owned()).or_insert_with(|| "alice@storage:/srv/my data".to_owned());
-        let spec = Spec::parse(&options, has_password, &Policy::default()).unwrap();
+        plan_for(&Spec::parse(&options, has_password, &Policy::default()).unwrap())
+    }
+
+    fn plan_for(spec: &Spec) -> Plan {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
         let config = Config::read(Path::new("/nonexistent")).unwrap();
         plan(
             &VolumeName::new("data").unwrap(),
-            &spec,
+            spec,
             &paths,
             &config,
             Path::new("/usr/bin/sshfs-docker"),
@@ -336,5 +348,47 @@ mod tests {
         let plan = plan_of(&[("identity_file", "storage-key")]);
         assert_eq!(plan.credentials[0].id, "storage-key");
         assert_eq!(values(&plan, "IdentityFile"), ["${CREDENTIALS_DIRECTORY}/storage-key"]);
+    }
+
+    /// What sshfs reads in a planned command line.
+    fn read(plan: &Plan) -> (SshfsCommand, BTreeMap<String, Option<String>>) {
+        let command = SshfsCommand::read(&plan.argv[1..]);
+        let settings: BTreeMap<_, _> = command.settings.iter().cloned().collect();
+        assert_eq!(settings.len(), command.settings.len(), "an option twice: {command:?}");
+        (command, settings)
+    }
+
+    /// Options that the administrator allows take any text: of all others the catalogue limits the characters.
+    fn settings_of_any_text() -> impl Strategy<Value = BTreeMap<&'static str, String>> {
+        let names: Vec<_> =
+            CATALOGUE.iter().filter(|e| matches!(e.effect, Effect::Gated(_))).map(|e| e.name).collect();
+        let text = prop_oneof![
+            r#"[ a-z,=\\%$"'\[\]#~@:/-]{1,20}"#,
+            r"(\\[0-7]{0,3}|,){1,6}",
+            r"\PC{1,12}",
+            Just("x,ProxyCommand=touch /x".to_owned()),
+        ];
+        proptest::collection::btree_map(proptest::sample::select(names), text, 0..4)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn sshfs_reads_the_planned_settings_and_no_others(
+            path in r#"([a-z/ ,=\\%$"'\[\]#~@:-]|\\[0-7]{3}|\PC){0,16}"#,
+            given in settings_of_any_text(),
+        ) {
+            let mut options: Options = given.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
+            options.insert("sshcmd".to_owned(), format!("alice@[::1]:{path}"));
+            let allowed = given.keys().map(|name| (*name).to_owned()).collect();
+            let policy = Policy { allowed, ..Policy::default() };
+            let (command, settings) = read(&plan_for(&Spec::parse(&options, false, &policy).unwrap()));
+            prop_assert_eq!(command.operands, [format!("alice@[::1]:{path}"), "/dev/fd/0".to_owned()]);
+            prop_assert_eq!(command.flags, ["f", "F/etc/x/ssh_config"]);
+            let (_, mut planned) = read(&plan_of(&[]));
+            planned.extend(given.into_iter().map(|(name, value)| (name.to_owned(), Some(value))));
+            prop_assert_eq!(settings, planned);
+        }
     }
 }

@@ -65,6 +65,7 @@ const WEAKENS_HOST_KEYS: &str = "host keys are always verified; pin the server's
 const SHARES_CONNECTIONS: &str = "connections are not shared between volumes";
 const HOST_FILE: &str = "it names a file of the Docker host; the administrator can set it for a host in /etc/sshfs-docker/ssh_config";
 const FUSE2: &str = "sshfs 3 no longer has it; leave it out";
+const NOT_READ: &str = "sshfs leaves it to libfuse and does not take it; leave it out";
 const STDIN_IS_TAKEN: &str = "the standard input of sshfs is the FUSE device here; use 'password_file'";
 const NOT_PASSED_ON: &str = "sshfs does not pass it on to ssh; the administrator can set it for a host in /etc/sshfs-docker/ssh_config";
 const NOT_OPENSSH_ANY_MORE: &str = "OpenSSH no longer has it; leave it out";
@@ -169,12 +170,12 @@ pub const CATALOGUE: &[Entry] = &[
     entry("remember", Sshfs(Number)),
     entry("max_read", Sshfs(Number)),
     entry("max_write", Sshfs(Number)),
-    entry("max_background", Sshfs(Number)),
-    entry("congestion_threshold", Sshfs(Number)),
+    entry("max_background", Impossible(FUSE2)),
+    entry("congestion_threshold", Impossible(FUSE2)),
     entry("clone_fd", Impossible("it needs /dev/fuse, which the sandbox of the mount does not have")),
-    entry("max_idle_threads", Sshfs(Number)),
-    entry("max_threads", Sshfs(Number)),
-    entry("intr", Sshfs(Flag)),
+    entry("max_idle_threads", Impossible(NOT_READ)),
+    entry("max_threads", Impossible(NOT_READ)),
+    entry("intr", Impossible(FUSE2)),
     // sshfs(1): names, owners, modes, links.
     entry("uid", Sshfs(Number)),
     entry("gid", Sshfs(Number)),
@@ -348,8 +349,9 @@ impl Value {
             ),
             Self::Word => (of("@+^._:,/*?=![]-"), "a word of letters, digits and -+^*?!@._:,/=[]".to_owned()),
             Self::Context => (of("_.:,-"), "an SELinux context".to_owned()),
+            // ssh takes brackets away before it hands the host on, so '-' must not be the first in there either.
             Self::Jump => (
-                of("@._:,[]-") && !text.contains(",-") && !text.contains("@-"),
+                of("@._:,[]-") && [",-", "@-", "[-"].iter().all(|option| !text.contains(option)),
                 "[user@]host[:port]".to_owned(),
             ),
             Self::RemoteProgram => {
@@ -411,7 +413,11 @@ mod tests {
                 &["", "-x", "a b", "a\"b", "%h", "$x", "a\nb"],
             ),
             (Value::Context, &["system_u:object_r:svirt_t:s0:c1,c2"], &["", "a b", "\"x\""]),
-            (Value::Jump, &["a@jump:22,[::1]:22"], &["-oX", "a,-oX", "a@-x", "$(id)", "a b", "a;b", "a`b`"]),
+            (
+                Value::Jump,
+                &["a@jump:22,[::1]:22"],
+                &["-oX", "a,-oX", "a@-x", "[-x]", "a@[-x]:1", "$(id)", "a b", "a;b", "a`b`"],
+            ),
             (
                 Value::RemoteProgram,
                 &["/usr/lib/sftp-server", "sudo /usr/lib/sftp-server", "sftp"],

@@ -23,8 +23,10 @@ pub enum InvalidSource {
          (the driver is a service: it has no '~' and no working directory)"
     )]
     Form,
-    /// `..` in a path, or a character that systemd's credential syntax separates with.
-    #[error("a path must not contain '..', ':' or control characters")]
+    /// `..` in a path, or a character that means something to systemd. Its syntax separates with ':'. Version 257 (252 does
+    /// not) takes a blank for the end of the path and drops a backslash when it hands the path to the process that
+    /// becomes the unit's, and so reads another file.
+    #[error("a path must not contain '..', ':', blanks, backslashes or control characters; rename the file")]
     Character,
 }
 
@@ -34,7 +36,7 @@ impl CredentialSource {
         let path = Path::new(text);
         if path.is_absolute() {
             let climbs = path.components().any(|c| c == Component::ParentDir);
-            if climbs || text.chars().any(|c| c.is_control() || c == ':') {
+            if climbs || text.chars().any(|c| c.is_control() || [':', ' ', '\\'].contains(&c)) {
                 return Err(InvalidSource::Character);
             }
             return Ok(Self::Path(path.to_owned()));
@@ -67,7 +69,9 @@ mod tests {
             Ok(CredentialSource::Path("/root/.ssh/id_ed25519".into()))
         );
         assert_eq!(CredentialSource::parse("storage-key"), Ok(CredentialSource::Store("storage-key".into())));
-        for bad in ["", "~/.ssh/id", "a/b", "./id", "/root/../x", "/a:b", "/a\nb", "-x", ".x", "%h"] {
+        for bad in
+            ["", "~/.ssh/id", "a/b", "./id", "/root/../x", "/a:b", "/a\nb", "/a 1", "/a\\b", "-x", ".x", "%h"]
+        {
             assert!(CredentialSource::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
+use crate::lab::docker::quote;
 use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::BOB;
 
@@ -17,6 +18,7 @@ crate::cases![
     an_encrypted_key_of_the_credential_store_logs_in,
     removing_a_volume_leaves_every_remote_file,
     two_volumes_on_one_directory_are_independent,
+    a_directory_and_a_key_with_odd_names_are_what_is_used,
 ];
 
 /// Checksums of everything in the volume, in the format of `SshServer::checksums`.
@@ -136,5 +138,21 @@ fn two_volumes_on_one_directory_are_independent(lab: &Lab) -> Result<()> {
     first.remove()?.success()?;
     ensure!(user_of_second.exec("cat /d/file; echo from b > /d/other")? == "from a");
     ensure!(lab.server.sh(&format!("cat {}/other", first.directory))? == "from b");
+    Ok(())
+}
+
+/// Their way leads through D-Bus and systemd, which expands `%` and `$` in what it reads from files.
+fn a_directory_and_a_key_with_odd_names_are_what_is_used(lab: &Lab) -> Result<()> {
+    const ODD: &str = r#"o,d%h%%$HOME${PATH}"q"'r'~é;#-oProxyCommand=x"#;
+    let (directory, key) = (format!(r"/srv/{ODD} \x \054 y"), format!("/root/{ODD}"));
+    lab.server.sh(&format!("install -d -o alice -g alice {}", quote(&directory)))?;
+    lab.host.sh(&format!("cp /root/.ssh/id_ed25519 {}", quote(&key)))?;
+    let [address, key_option] =
+        [format!("sshcmd=alice@{SSH_SERVER}:{directory}"), format!("identity_file={key}")].map(|o| quote(&o));
+    let volume = lab.volume_with("odd", &format!("-o {address} -o {key_option}"))?;
+    volume.run("echo odd > /d/file")?;
+    lab.host.sh(&format!("rm {}", quote(&key)))?;
+    let served = lab.server.sh(&format!("cat {}/file", quote(&directory)))?;
+    ensure!(served == "odd", "the server has {served:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The host's journal stands still: calls are answered, and some lines are lost.
+//! The host's journal has what ssh says; while it stands still, calls are answered, and some lines are lost.
 
 use std::time::Duration;
 
@@ -6,13 +6,28 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 
-crate::cases![a_hung_journal_holds_up_no_call];
+crate::cases![what_ssh_says_is_in_the_journal_of_its_mount, a_hung_journal_holds_up_no_call];
 
 /// More lines than the journal's socket takes (net.unix.max_dgram_qlen, 512 with systemd).
 const CALLS: usize = 1500;
 
 /// No call waits for the journal.
 const AT_ONCE: Duration = Duration::from_secs(1);
+
+fn what_ssh_says_is_in_the_journal_of_its_mount(lab: &Lab) -> Result<()> {
+    let volume =
+        lab.volume_on("talkative", &lab.server.export("talkative", "alice")?, "-o LogLevel=DEBUG")?;
+    let container = volume.hold("talkative-user")?;
+    let said = || lab.host.sh(&format!("journalctl --sync; journalctl -o cat --unit {}", volume.unit()));
+    let before = said()?;
+    ensure!(before.matches("Authenticated to").count() == 1, "not what ssh said, or twice: {before}");
+    // Nobody but the journal listens by then.
+    lab.host.sh("pkill -KILL -x ssh")?;
+    container.exec("until touch /d/file; do sleep 0.1; done")?;
+    let after = said()?;
+    ensure!(after.matches("Authenticated to").count() == 2, "not what the second ssh said: {after}");
+    Ok(())
+}
 
 fn a_hung_journal_holds_up_no_call(lab: &Lab) -> Result<()> {
     let client = lab.client()?;

@@ -20,6 +20,7 @@ mod dark;
 mod data;
 mod engine;
 mod errors;
+mod escapes;
 mod healing;
 mod hostile;
 mod idle;
@@ -62,13 +63,14 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 24] = [
+const THEMES: [(&str, &[Case]); 25] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
     ("container_faults", container_faults::CASES),
     ("sandbox", sandbox::CASES),
+    ("escapes", escapes::CASES),
     ("leaks", leaks::CASES),
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),

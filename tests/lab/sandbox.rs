@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 use crate::lab::driver::{SERVICE, SOCKET_PATH};
+use crate::lab::network::SSH_SERVER;
 
 crate::cases![
     the_mounts_processes_run_as_their_own_user_without_capability,
@@ -15,6 +16,7 @@ crate::cases![
     the_daemon_has_no_network_socket,
     the_daemon_has_one_capability,
     no_secret_is_in_an_argument_an_environment_or_the_journal,
+    a_jump_host_is_passed_from_inside_the_sandbox,
 ];
 
 fn the_mounts_processes_run_as_their_own_user_without_capability(lab: &Lab) -> Result<()> {
@@ -127,5 +129,25 @@ fn no_secret_is_in_an_argument_an_environment_or_the_journal(lab: &Lab) -> Resul
     ))?;
     ensure!(everything.contains("discreet"), "the test looks in the wrong place");
     ensure!(!everything.contains(lab.server.password()), "the password is where others can read it");
+    Ok(())
+}
+
+/// With a key of its own for the gate, and a password for what is behind it.
+fn a_jump_host_is_passed_from_inside_the_sandbox(lab: &Lab) -> Result<()> {
+    let directory = lab.server.export("behind", "bob")?;
+    lab.host.put("/root/behind", lab.server.password().as_bytes())?;
+    lab.host.sh(&format!(
+        "cd /etc/sshfs-docker
+         install -o sshfs-docker -m 400 /root/.ssh/id_ed25519 gate-key
+         cp ssh_config ssh_config.kept
+         {{ printf 'Host gate\n HostName {SSH_SERVER}\n User alice\n IdentityFile /etc/sshfs-docker/gate-key\n'
+            cat ssh_config.kept; }} > ssh_config"
+    ))?;
+    let options =
+        format!("-o sshcmd=bob@{SSH_SERVER}:{directory} -o password_file=/root/behind -o ProxyJump=gate");
+    let volume = lab.volume_with("behind", &options)?;
+    let written = volume.try_run("echo through > /d/file; cat /d/file");
+    lab.host.sh("cd /etc/sshfs-docker; mv ssh_config.kept ssh_config; rm gate-key")?;
+    ensure!(written?.success()? == "through");
     Ok(())
 }

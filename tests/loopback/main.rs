@@ -15,12 +15,16 @@ mod isolation;
 mod model;
 #[path = "../support/hostile_sftp.rs"]
 mod sftp;
+#[path = "../support/sshfs_command.rs"]
+mod sshfs_command;
 
 mod daemon;
 mod host;
+mod ssh_command;
 mod sshd;
 mod world;
 
+mod arguments;
 mod disk;
 mod errors;
 mod host_keys;
@@ -82,6 +86,7 @@ fn run() -> ExitCode {
         ("hostile", hostile::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
+        ("arguments", arguments::cases()),
         ("volumes", volumes::cases()),
         ("disk", disk::cases()),
         ("mounts", mounts::cases()),
