@@ -80,7 +80,7 @@ pub enum OptionError {
         option: NonZeroU16,
     },
     /// A name that is not in the catalogue.
-    #[error("unknown option '{}'{}", .name.escape_debug(), .nearest.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
+    #[error("unknown option '{name}'{}", .nearest.map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
     Unknown {
         /// As [`shown`].
         name: String,

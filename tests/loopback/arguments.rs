@@ -435,17 +435,18 @@ fn valid_case() -> impl Strategy<Value = Case> {
     })
 }
 
+/// A name that is no number to anybody.
+const HOST_NAME: &str = "[a-z0-9_.][A-Za-z0-9_.-]{0,11}[g-z]";
+
 fn valid_sshcmd() -> impl Strategy<Value = String> {
     let user = prop_oneof![Just(String::new()), "[a-z0-9_.+][A-Za-z0-9_.+@-]{0,8}@"];
-    let host = prop_oneof![
-        "[a-z0-9_.][A-Za-z0-9_.-]{0,12}",
-        Just("[::1]".to_owned()),
-        Just("[fe80::1%eth-0]".to_owned())
-    ];
+    let host = prop_oneof![HOST_NAME, Just("[::1]".to_owned()), Just("[fe80::1%eth-0]".to_owned())];
     let path = pieces(0..6).prop_map(|path| path.replace(char::is_control, ""));
     let port = (1..=65535_u16).prop_map(|port| format!(":{port}"));
     (user, host, path, proptest::option::weighted(0.2, port)).prop_map(|(user, host, path, url)| match url {
         Some(port) => format!("sftp://{user}{host}{port}/{path}"),
+        // Without a user, "host:x@y:z" looks like a password.
+        None if user.is_empty() => format!("{host}:{}", path.replace('@', "")),
         None => format!("{user}{host}:{path}"),
     })
 }
@@ -462,6 +463,7 @@ fn valid_value(name: &str, kind: Value) -> BoxedStrategy<String> {
         Value::ColonList(words) => {
             proptest::collection::vec(select(words), 1..3).prop_map(|words| words.join(":")).boxed()
         }
+        Value::Word if name == "HostName" => HOST_NAME.boxed(),
         Value::Word => "[A-Za-z0-9@+^._:,/*?=!\\[\\]][A-Za-z0-9@+^._:,/*?=!\\[\\]-]{0,10}".boxed(),
         Value::Context => "[a-z_:,]{1,9}".boxed(),
         Value::Jump => "([a-z]{1,3}@)?([a-z]{1,3}[a-z.-]{0,5}|\\[::1\\])(:[1-9][0-9]{0,3})?(,gate)?".boxed(),

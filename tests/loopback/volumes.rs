@@ -65,7 +65,7 @@ fn bad_options_are_refused_with_a_reason() {
         ("recconect", "", "did you mean 'reconnect'?"),
         ("ProxyCommand", "touch /tmp/x", "runs a program"),
         ("ssh_command", "/bin/sh", "runs a program"),
-        ("StrictHostKeyChecking", "no", "always verified"),
+        ("StrictHostKeyChecking", "no", "host keys are verified"),
         ("UserKnownHostsFile", "/dev/null", "always verified"),
         ("host_key", "SHA256:abc", "public key"),
         ("big_writes", "", "sshfs 3 no longer has it"),

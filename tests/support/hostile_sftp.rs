@@ -183,7 +183,7 @@ impl Server {
                 // Names that nobody has heard, as long as they may be.
                 self.names += 1;
                 let name = |i: u32| format!("{:0>6}{i:0>249}", self.names);
-                send_names(id, &(0..400).map(|i| Node::new(name(i), REGULAR, "")).collect::<Vec<_>>())
+                send_names(id, &(0..200).map(|i| Node::new(name(i), REGULAR, "")).collect::<Vec<_>>())
             }
             "endless-replies" if kind == OPENDIR => loop {
                 sleep(Duration::from_millis(1));
