@@ -274,8 +274,6 @@ fn printable(text: &str) -> String {
 fn gated_name(name: String) -> Result<String, ConfigError> {
     match catalogue::find(&name) {
         Some(entry) if matches!(entry.effect, Effect::Gated(_)) => Ok(entry.name.to_owned()),
-        // It needed to be allowed once, and was the example in the shipped file.
-        Some(entry) if entry.name == "IdentityAgent" => Ok(entry.name.to_owned()),
         _ => Err(ConfigError::NotGated(name)),
     }
 }
