@@ -10,9 +10,13 @@ use crate::{
 use std::{
     env, fs,
     io::{self, Write},
+    iter,
     path::PathBuf,
     process::ExitCode,
 };
+
+/// More than there are between one ssh and another.
+const MOST_ANCESTORS: usize = 16;
 
 /// Answers if ssh asks; None where this process was started for something else.
 #[must_use]
@@ -51,12 +55,20 @@ fn asks_for_a_secret(question: &str) -> bool {
         && words.any(|word| ["password", "passphrase", "passcode", "pin"].contains(&word))
 }
 
-/// The password is the volume's, for the server at the end of the way. ssh reaches a ProxyJump host with another ssh that
-/// forwards its standard input (`-W`, readconf.c) and inherits this program.
+/// The password is the volume's, for the server at the end of the way. ssh reaches a ProxyJump host, and with some
+/// ProxyCommands any other, with another ssh below it, which inherits this program.
 fn a_jump_host_asks() -> bool {
-    let parent = std::os::unix::process::parent_id();
-    let Ok(command_line) = fs::read(format!("/proc/{parent}/cmdline")) else { return true };
-    command_line.split(|byte| *byte == 0).any(|argument| argument == b"-W")
+    let asking = std::os::unix::process::parent_id();
+    // To the top, which is near: sshfs forks twice, so that the ssh of a mount has nobody above `connect`.
+    iter::successors(parent_of(asking), |pid| parent_of(*pid)).take(MOST_ANCESTORS).any(|ancestor| {
+        fs::read_to_string(format!("/proc/{ancestor}/comm")).is_ok_and(|name| name.trim_end() == "ssh")
+    })
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything; behind it are the state and the parent (proc_pid_stat(5)).
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Editors end a file with a newline; passwords do not.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /etc/sshfs-docker/             written by the administrator only
-//!   config.toml                  settings; see config.rs
+//!   config.toml                  settings; see config/mod.rs
 //!   ssh_config                   aliases and per-host settings, read by every ssh of ours
 //!   known_hosts                  host keys that the administrator vouches for
 //! /var/lib/sshfs-docker/         0711 root

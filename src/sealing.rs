@@ -59,7 +59,7 @@ fn run(program: &Path, arguments: &[&str], input: &[u8]) -> io::Result<Zeroizing
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    // Shorter than a pipe's buffer in both directions, and closed by this.
+    // Passwords are shorter than a pipe's buffer, also encrypted. Closed by this.
     let written = child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(input));
     let output = child.wait_with_output()?;
     let answer = Zeroizing::new(output.stdout);

@@ -154,6 +154,12 @@ impl Store {
         }
         // First the secret: a definition whose secret is missing would be broken, a secret without a definition is
         // only a leftover, which the next start clears.
+        // Also what a Remove that failed half way has left.
+        for directory in [&self.secrets, &self.encrypted] {
+            if directory.join(name.as_str()).symlink_metadata().is_ok() {
+                replace::remove(directory, name.as_str(), Durability::Process)?;
+            }
+        }
         if let Some(password) = password {
             self.save_password(name, password)?;
         }

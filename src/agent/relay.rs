@@ -37,12 +37,15 @@ use std::{
             net::{UnixListener, UnixStream},
         },
     },
-    path::Path,
+    path::{Component, Path, PathBuf},
     process::ExitCode,
     sync::Arc,
     thread,
     time::Duration,
 };
+
+/// More parts than a path has, links resolved; the kernel gives up after 40 links (path_resolution(7)).
+const MOST_STEPS: usize = 4096;
 
 /// How long it stays without a connection. ssh has one while it logs in.
 const IDLE: u16 = 30_000;
@@ -99,18 +102,36 @@ fn find(layout: &Layout, name: &VolumeName) -> Result<Agent> {
     Ok(Agent { owner: Uid::from_raw(way.uid()), group: Gid::from_raw(way.gid()), socket })
 }
 
-/// The first on the way to `path` that does not belong to root; `path` itself where all of it does. Whose it is decides
-/// what is at `path`, and nobody else but root does.
+/// The first on the way to `path` that does not belong to root; what is there in the end where all of it does. Whose it is
+/// decides what is at `path`, and nobody else but root does. Links of root's are followed as the kernel does it: behind
+/// one may be the directory of a user.
 fn first_not_of_root(path: &Path) -> io::Result<Metadata> {
-    let mut way: Vec<_> = path.ancestors().collect();
-    way.reverse();
-    for part in way {
-        let metadata = part.symlink_metadata()?;
-        if metadata.uid() != 0 || part == path {
-            return Ok(metadata);
+    let mut to_come: Vec<PathBuf> = vec![path.to_owned()];
+    let mut here = PathBuf::from("/");
+    for _ in 0..MOST_STEPS {
+        let Some(next) = to_come.pop() else { return here.symlink_metadata() };
+        let mut parts = next.components();
+        let Some(part) = parts.next() else { continue };
+        to_come.push(parts.as_path().to_owned());
+        match part {
+            Component::RootDir => here = PathBuf::from("/"),
+            Component::ParentDir => _ = here.pop(),
+            Component::CurDir | Component::Prefix(_) => {}
+            Component::Normal(name) => {
+                let place = here.join(name);
+                let metadata = place.symlink_metadata()?;
+                if metadata.uid() != 0 {
+                    return Ok(metadata);
+                }
+                if metadata.is_symlink() {
+                    to_come.push(place.read_link()?);
+                } else {
+                    here = place;
+                }
+            }
         }
     }
-    Err(io::ErrorKind::NotFound.into())
+    Err(nix::errno::Errno::ELOOP.into())
 }
 
 impl Agent {
@@ -237,6 +258,26 @@ fn user_name() -> String {
 mod tests {
     use super::*;
     use crate::agent::filter::{IDENTITIES_ANSWER, REQUEST_IDENTITIES};
+
+    /// As root, who can give files away; the others have nothing to prove here.
+    #[test]
+    fn behind_a_link_of_roots_counts_whose_directory_it_leads_to() {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        std::fs::create_dir_all(home.join("agents")).unwrap();
+        std::fs::write(home.join("agents/socket"), "").unwrap();
+        std::os::unix::fs::symlink("./home/../home/agents", root.path().join("link")).unwrap();
+        let owner = |path: &str| first_not_of_root(&root.path().join(path)).unwrap().uid();
+        assert_eq!((owner("link/socket"), owner("home/agents/socket")), (0, 0));
+        // Whoever has the directory can put anything there, a link to root's agent too.
+        std::os::unix::fs::chown(&home, Some(61_001), None).unwrap();
+        assert_eq!((owner("link/socket"), owner("home/agents/socket")), (61_001, 61_001));
+        std::os::unix::fs::symlink("loop", root.path().join("loop")).unwrap();
+        assert!(first_not_of_root(&root.path().join("loop")).is_err());
+    }
 
     /// An agent that takes one connection, answers everything with an empty list of keys, and returns what it was asked.
     fn agent(directory: &Path) -> (AgentSocket, thread::JoinHandle<Vec<Vec<u8>>>) {

@@ -6,12 +6,14 @@ pub mod systemd;
 
 use crate::volume::{AgentSocket, CredentialSource};
 use std::{
+    collections::BTreeMap,
     future::Future,
     io,
     os::{fd::OwnedFd, unix::fs::FileTypeExt},
     path::{Path, PathBuf},
     pin::Pin,
-    time::Duration,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -119,6 +121,12 @@ pub enum LaunchError {
     /// PID 1 could not read a key or password file.
     #[error("systemd could not read {0}")]
     Credential(String),
+    /// PID 1 could not decrypt what was encrypted when the volume was created.
+    #[error(
+        "systemd could not decrypt its password; if the host is a copy of the one where it was created, remove the volume, \
+         which deletes nothing on the server, and create it again"
+    )]
+    Sealed,
     /// The system user is missing.
     #[error("the user '{0}' does not exist; run 'systemd-sysusers' or reinstall the package")]
     NoUser(String),
@@ -194,14 +202,39 @@ pub async fn check_agent(agent: &AgentSocket) -> Result<(), LaunchError> {
     in_time(agent.to_string(), move || look_at_agent(owned.path())).await
 }
 
+/// Paths that a thread is looking at, and since when. One whose file system hangs stays there, and holds its thread: the
+/// next question about it must not cost another, or the daemon runs out of them.
+static LOOKING: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+
+/// With so many paths that hang, all threads go to nobody else's work either.
+const MOST_HANGING: usize = 64;
+
 async fn in_time(
     path: String,
     look: impl FnOnce() -> Result<(), LaunchError> + Send + 'static,
 ) -> Result<(), LaunchError> {
+    {
+        let mut looking = looking();
+        let hangs = looking.get(&path).is_some_and(|since| since.elapsed() > FILE_PATIENCE);
+        if hangs || looking.len() >= MOST_HANGING {
+            return Err(LaunchError::FileHangs(path));
+        }
+        looking.entry(path.clone()).or_insert_with(Instant::now);
+    }
+    let looked_at = path.clone();
+    let look = move || {
+        let result = look();
+        looking().remove(&looked_at);
+        result
+    };
     match timeout(FILE_PATIENCE, spawn_blocking(look)).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) | Err(_) => Err(LaunchError::FileHangs(path)),
     }
+}
+
+fn looking() -> MutexGuard<'static, BTreeMap<String, Instant>> {
+    LOOKING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn look_at(source: &CredentialSource) -> Result<(), LaunchError> {
@@ -225,5 +258,33 @@ fn look_at_agent(path: &Path) -> Result<(), LaunchError> {
             Err(LaunchError::NoAgent(path.to_owned()))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::mpsc, thread::sleep};
+
+    /// A thread of tokio's cannot be ended, and there are not many.
+    #[tokio::test]
+    async fn a_path_that_hangs_holds_one_thread_and_no_more() {
+        let (end, ended) = mpsc::channel::<()>();
+        let path = "/a/dead/server".to_owned();
+        let hangs = move || {
+            _ = ended.recv();
+            Ok(())
+        };
+        looking().insert(path.clone(), Instant::now().checked_sub(FILE_PATIENCE * 2).unwrap());
+        let answer = in_time(path.clone(), || unreachable!("another thread for it")).await;
+        assert!(matches!(answer, Err(LaunchError::FileHangs(_))));
+        looking().remove(&path);
+        let first = tokio::spawn(in_time(path.clone(), hangs));
+        tokio::task::yield_now().await;
+        assert!(looking().contains_key(&path));
+        end.send(()).unwrap();
+        assert!(first.await.unwrap().is_ok());
+        sleep(Duration::from_millis(1));
+        assert!(!looking().contains_key(&path), "it counts as hanging for ever");
     }
 }

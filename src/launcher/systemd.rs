@@ -76,6 +76,7 @@ impl SystemdLauncher {
     async fn start_unit(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
         let manager = manager().await.map_err(LaunchError::Bus)?;
         let sources = session.credentials.iter().map(|c| c.source.to_string()).collect::<Vec<_>>().join(", ");
+        let sealed = session.credentials.iter().any(|credential| credential.encrypted);
         let launch = Launch::new(session)?;
         let result = match run_job(&manager, || launch.request(&manager, unit, &self.user)).await {
             Err(JobError::Request(e)) if is(&e, "UnitExists") => {
@@ -90,6 +91,7 @@ impl SystemdLauncher {
             Err(JobError::Bus(e)) => Err(LaunchError::Bus(e)),
             Err(JobError::Request(e)) => Err(LaunchError::Refused(e)),
             Err(JobError::Failed(reason)) => Err(match exit_status(&manager, unit).await {
+                Some(EXIT_CREDENTIALS) if sealed => LaunchError::Sealed,
                 Some(EXIT_CREDENTIALS) => LaunchError::Credential(sources),
                 Some(EXIT_USER) => LaunchError::NoUser(self.user.clone()),
                 Some(status) => {

@@ -129,7 +129,7 @@ pub enum OptionError {
     )]
     PasswordRefused,
     /// An empty password, or one that SSH_ASKPASS cannot deliver.
-    #[error("the password is empty or contains a line break")]
+    #[error("the password is empty, longer than {LONGEST_PASSWORD} bytes, or contains a line break")]
     PasswordForm,
     /// See [`InvalidSource`].
     #[error("option '{name}': {source}")]
@@ -326,9 +326,13 @@ fn check(name: &'static str, value: Value, text: &str) -> Result<Option<Setting>
     }
 }
 
+/// ssh reads so much of what its askpass program says (readpass.c, `ssh_askpass`).
+const LONGEST_PASSWORD: usize = 1023;
+
 /// Checks the value of the `password` option.
 pub fn check_password(password: &str) -> Result<(), OptionError> {
-    let deliverable = !password.is_empty() && !password.contains(['\n', '\r', '\0']);
+    let deliverable =
+        (1..=LONGEST_PASSWORD).contains(&password.len()) && !password.contains(['\n', '\r', '\0']);
     if deliverable { Ok(()) } else { Err(OptionError::PasswordForm) }
 }
 

@@ -26,13 +26,16 @@ const TRACE: [(&str, &str); 3] = [
 /// The user of the server whose password is given by each way.
 const ACCOUNTS: [&str; 4] = ["by-option", "by-file", "by-store", "by-sealed"];
 
+/// What systemd gives the units of mounts, outside of which it can be looked at by their user.
+const OF_UNITS: &str = "/run/credentials/sshfs-docker-mount-";
+
 /// Where secrets do belong: the files of the user, Docker's own database, and what the mount units were given. In
 /// clear: the values of `password` are kept encrypted, and are not on this list.
 const HOMES: [&str; 6] = [
     "/root/leaks/",
     "/etc/credstore/",
     "/etc/credstore.encrypted/",
-    "/run/credentials/sshfs-docker-mount-",
+    OF_UNITS,
     "/var/lib/docker/volumes/metadata.db",
     "/var/lib/docker/containers/",
 ];
@@ -48,6 +51,8 @@ struct Life<'a> {
     lab: &'a Lab,
     docker: Client,
     planted: Planted,
+    /// A password for a repeated create.
+    another: String,
     /// Every answer of Docker and of the driver, and what a user saw.
     told: String,
 }
@@ -66,7 +71,8 @@ fn no_secret_is_found_where_it_does_not_belong(lab: &Lab) -> Result<()> {
         lab.host.sh(&format!("rm -r /run/systemd/system/{unit}.d"))?;
     }
     lab.host.sh(&format!(
-        "docker ps --all --quiet --filter name=leak- | xargs --no-run-if-empty docker rm --force
+        "systemctl stop leak-bus 2>/dev/null || :
+         docker ps --all --quiet --filter name=leak- | xargs --no-run-if-empty docker rm --force
          docker volume ls --quiet --filter name=leak- | xargs --no-run-if-empty docker volume rm
          rm -rf /root/leaks /etc/credstore/leak-* /etc/credstore.encrypted/leak-* /core* /var/tmp/core*
          systemctl daemon-reload; systemctl restart {SERVICE}"
@@ -76,7 +82,9 @@ fn no_secret_is_found_where_it_does_not_belong(lab: &Lab) -> Result<()> {
 
 fn live_and_search(lab: &Lab) -> Result<()> {
     let docker = Client::new(&lab.host.path("/run/docker.sock")?);
-    let mut life = Life { lab, docker, planted: Planted::default(), told: String::new() };
+    let planted = Planted::default();
+    let another = planted.plant("another password of the same volume")?;
+    let mut life = Life { lab, docker, planted, another, told: String::new() };
     let volumes = life.plant_good_ones()?;
     let (refused, failing) = life.plant_bad_ones()?;
     let started = lab.now();
@@ -315,9 +323,9 @@ impl Life<'_> {
             let opts: Vec<_> = options.iter().map(|(key, value)| (*key, value.as_str())).collect();
             self.told += &self.lab.client()?.create(name, &opts).ok().to_string();
             let mut other = opts.clone();
-            let wrong = self.planted.plant("another password of the same volume")?;
+            let wrong = &self.another;
             other.retain(|(key, _)| *key != "password");
-            other.push(("password", &wrong));
+            other.push(("password", wrong));
             self.told += &self.lab.client()?.create(name, &other).body.to_string();
         }
         self.ask_the_driver()
@@ -379,7 +387,12 @@ impl Life<'_> {
                 Duration::from_secs(120),
             )?;
             ensure!(found.contains("leak-control"), "{user} does not find what is there for all: {found}");
-            let at_home = |file: &&str| user != "nobody" && HOMES.iter().any(|home| file.starts_with(home));
+            let homes: &[&str] = match user {
+                "root" => &HOMES,
+                "sshfs-docker" => &[OF_UNITS],
+                _ => &[],
+            };
+            let at_home = |file: &&str| homes.iter().any(|home| file.starts_with(home));
             let astray = found.lines().filter(|file| *file != "/var/tmp/leak-control" && !at_home(file));
             planted.note(&format!("files that {user} can read {when}"), astray.map(str::to_owned));
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
+use crate::lab::network::SSH_SERVER;
 
 crate::cases![
     removing_the_package_under_a_running_container_names_its_volume_and_loses_no_remote_file,
@@ -95,8 +96,11 @@ fn purging_the_package_leaves_nothing_of_it_and_all_remote_files(lab: &Lab) -> R
     let volume = lab.volume("purged")?;
     volume.run("echo remote > /d/file")?;
     volume.wait_until_unmounted()?;
+    let with_password =
+        lab.volume_with("purged-too", &format!("-o sshcmd=bob@{SSH_SERVER}: -o password=x"))?;
     lab.host.sh("apt-get purge --yes sshfs-docker")?;
     volume.abandon();
+    with_password.abandon();
     let left = lab.host.sh(
         "ls -d /etc/sshfs-docker /var/lib/sshfs-docker /run/sshfs-docker* /etc/docker/plugins/sshfs.spec \
          /usr/bin/sshfs-docker 2>/dev/null || :",

@@ -13,6 +13,7 @@ cases![
     an_encrypted_key_is_opened_with_its_passphrase,
     a_passphrase_is_not_sent_as_a_password,
     a_jump_host_is_passed_and_does_not_get_the_password,
+    an_ssh_in_a_proxy_command_does_not_get_the_password,
     a_password_in_the_wrong_place_is_refused_and_not_repeated,
     a_root_only_key_is_enough,
     a_changed_key_or_password_file_counts_at_the_next_mount,
@@ -102,6 +103,23 @@ fn a_jump_host_is_passed_and_does_not_get_the_password() {
     std::os::unix::fs::chown(&key, Some(61_002), None).unwrap();
     config(&format!("    IdentityFile {}\n", key.display()));
     world.mount("data", "x");
+}
+
+fn an_ssh_in_a_proxy_command_does_not_get_the_password() {
+    let world = World::new();
+    let proxy = format!(
+        "ssh -F none -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p {} alice@localhost cat",
+        world.sshd.port
+    );
+    // In a shell of its own and without: ssh itself would start it with exec.
+    for command in [proxy.clone(), format!("{proxy}; true")] {
+        let config = format!("Host 127.0.0.1\n    ProxyCommand {command}\n");
+        fs::write(world.path("etc/ssh_config"), config).unwrap();
+        world.create_with("data", &[("identity_file", ABSENT), ("password", PASSWORD)]).ok();
+        assert!(world.client().mount("data", "x").err().starts_with("cannot mount"));
+    }
+    let log = fs::read_to_string(world.path("sshd/log")).unwrap();
+    assert!(log.contains("alice") && !log.contains("Accepted password"), "{log}");
 }
 
 fn a_password_in_the_wrong_place_is_refused_and_not_repeated() {
