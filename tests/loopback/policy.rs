@@ -10,6 +10,7 @@ use std::fs;
 cases![
     a_volume_on_a_host_that_is_not_allowed_is_refused_at_create,
     a_jump_or_host_name_option_does_not_get_around_the_hosts,
+    an_address_is_denied_in_every_spelling_and_with_a_zone,
     a_volume_from_before_a_policy_is_judged_again_at_mount,
     a_policy_counts_without_a_restart,
     a_forced_option_holds_whatever_the_volume_says,
@@ -56,6 +57,36 @@ fn a_jump_or_host_name_option_does_not_get_around_the_hosts() {
     }
     world.create_with("data", &[("HostName", "127.0.0.1")]).ok();
     world.mount("data", "x");
+}
+
+fn an_address_is_denied_in_every_spelling_and_with_a_zone() {
+    let world =
+        World::with_config("[policy]\ndeny_hosts = ['fd00::5', 'fd00:0:0::9', '10.0.0.1', 'storage.']");
+    for sshcmd in [
+        "a@[fd00::5]:",
+        "a@[fd00::5%1]:",
+        "a@[FD00:0::5%1]:",
+        "a@[fd00::9]:",
+        "a@[::ffff:10.0.0.1]:",
+        "a@[::ffff:10.0.0.1%1]:",
+        "sftp://[::ffff:a00:1%1]/",
+        "storage:",
+        "STORAGE.:",
+    ] {
+        let reply = world.create_with("data", &[("sshcmd", sshcmd), ("port", ABSENT)]);
+        assert!(reply.err().contains("deny_hosts"), "{sshcmd}: {}", reply.err());
+    }
+    for (option, value) in [
+        ("HostName", "fd00::5%1"),
+        ("HostName", "fd00::9"),
+        ("HostName", "::ffff:10.0.0.1%1"),
+        ("ProxyJump", "gate,[fd00::5%1]:22"),
+        ("ProxyJump", "a@[fd00:0::9]"),
+    ] {
+        let reply = world.create_with("data", &[(option, value)]);
+        assert_eq!(reply.status, Some(500), "{option}={value}: {reply:?}");
+    }
+    world.create_with("data", &[("sshcmd", "a@[fd00::6%1]:")]).ok();
 }
 
 fn a_volume_from_before_a_policy_is_judged_again_at_mount() {
