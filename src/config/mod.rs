@@ -201,7 +201,7 @@ impl Config {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| mistake(text, &e))?;
         if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
@@ -222,7 +222,7 @@ impl Config {
         } = file.policy;
         let mut policy = Policy {
             allowed: allow_options.into_iter().map(gated_name).collect::<Result<_, _>>()?,
-            denied: deny_options.into_iter().map(deniable_name).collect::<Result<_, _>>()?,
+            denied: deniable_names(deny_options)?,
             forced: Settings::default(),
             host_keys,
             unverified: patterns("allow_unverified_hosts", &allow_unverified_hosts)?,
@@ -272,19 +272,23 @@ fn printable(text: &str) -> String {
 }
 
 fn gated_name(name: String) -> Result<String, ConfigError> {
-    match catalogue::find(&name) {
+    let meant = catalogue::find(&name).map(catalogue::names_meant).unwrap_or_default();
+    match meant.first().and_then(|name| catalogue::find(name)) {
         Some(entry) if matches!(entry.effect, Effect::Gated(_)) => Ok(entry.name.to_owned()),
         _ => Err(ConfigError::NotGated(name)),
     }
 }
 
-fn deniable_name(name: String) -> Result<&'static str, ConfigError> {
-    match catalogue::find(&name) {
-        // One name for both spellings, as options are known by it.
-        Some(entry) if entry.name == "IdentityFile" => Ok("identity_file"),
-        Some(entry) if entry.name != "sshcmd" => Ok(entry.name),
-        _ => Err(ConfigError::NotDeniable(name)),
+/// The names by which the denied options are known once they are read.
+fn deniable_names(names: Vec<String>) -> Result<BTreeSet<&'static str>, ConfigError> {
+    let mut denied = BTreeSet::new();
+    for name in names {
+        match catalogue::find(&name) {
+            Some(entry) if entry.name != "sshcmd" => denied.extend(catalogue::names_meant(entry)),
+            _ => return Err(ConfigError::NotDeniable(name)),
+        }
     }
+    Ok(denied)
 }
 
 fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
@@ -296,8 +300,10 @@ fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, Con
 
 /// Checks options for all volumes as those of a volume with some remote.
 fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Result<Settings, ConfigError> {
-    let of_the_driver =
-        |name: &str| catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver);
+    let is_driver = |name: &str| catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver);
+    let of_the_driver = |name: &str| {
+        catalogue::find(name).is_some_and(|entry| catalogue::names_meant(entry).into_iter().any(is_driver))
+    };
     if let Some(name) = options.keys().find(|name| of_the_driver(name)) {
         return Err(ConfigError::NotForAll { table, name: name.clone() });
     }
@@ -376,6 +382,7 @@ mod tests {
             "[options]\nProxyCommand = 'x'",
             "[options]\nport = '22'",
             "[forced_options]\nidentity_file = '/x'",
+            "[forced_options]\nIdentityFile = '/x'",
             "[forced_options]\nCompression = 'maybe'",
             "[policy]\ndeny_options = ['sshcmd']",
             "[policy]\ndeny_options = ['pasword']",
