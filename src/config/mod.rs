@@ -7,7 +7,7 @@ pub use live::LiveConfig;
 
 use crate::volume::{
     catalogue::{self, Effect},
-    options::{OptionError, Options, Spec},
+    options::{self, OptionError, Options, Spec},
     policy::{HostKeyPolicy, HostPattern, HostRules, InvalidPattern, Policy, Settings},
 };
 use serde::Deserialize;
@@ -87,13 +87,24 @@ pub enum ConfigError {
         /// What is wrong.
         source: OptionError,
     },
+    /// Files of host keys, which have a place of their own.
+    #[error(
+        "{table}: {name:?} cannot be set for all volumes: host keys for all are those in \
+         /etc/sshfs-docker/known_hosts, and those that were learnt unless ssh.host_keys says otherwise"
+    )]
+    HostKeyFile {
+        /// `options` or `forced_options`.
+        table: &'static str,
+        /// The option.
+        name: &'static str,
+    },
     /// Something that differs from volume to volume, or has a place of its own here.
     #[error("{table}: only options of sshfs, ssh and mount can be set for all volumes, not {name:?}")]
     NotForAll {
         /// `options` or `forced_options`.
         table: &'static str,
         /// The option.
-        name: String,
+        name: &'static str,
     },
 }
 
@@ -300,12 +311,16 @@ fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, Con
 
 /// Checks options for all volumes as those of a volume with some remote.
 fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Result<Settings, ConfigError> {
-    let is_driver = |name: &str| catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver);
-    let of_the_driver = |name: &str| {
-        catalogue::find(name).is_some_and(|entry| catalogue::names_meant(entry).into_iter().any(is_driver))
-    };
-    if let Some(name) = options.keys().find(|name| of_the_driver(name)) {
-        return Err(ConfigError::NotForAll { table, name: name.clone() });
+    let names = options::names(&options).map_err(|source| ConfigError::Setting { table, source })?;
+    for name in names {
+        if catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver) {
+            return Err(ConfigError::NotForAll { table, name });
+        }
+        // A volume's pin, and what is not to be verified, are in files of their own: one for all could only take their
+        // place.
+        if ["UserKnownHostsFile", "GlobalKnownHostsFile"].contains(&name) {
+            return Err(ConfigError::HostKeyFile { table, name });
+        }
     }
     options.insert("sshcmd".to_owned(), "host:".to_owned());
     // That remote is nobody's, and what volumes may not do themselves can be done for them.
@@ -383,6 +398,10 @@ mod tests {
             "[options]\nport = '22'",
             "[forced_options]\nidentity_file = '/x'",
             "[forced_options]\nIdentityFile = '/x'",
+            "[forced_options]\n'reconnect,port' = '22'",
+            "[options]\nuid = '0,hard'",
+            "[options]\nuserknownhostsfile = '/x'\n[policy]\nallow_options = ['UserKnownHostsFile']",
+            "[forced_options]\nGlobalKnownHostsFile = '/x'\n[policy]\nallow_options = ['GlobalKnownHostsFile']",
             "[forced_options]\nCompression = 'maybe'",
             "[policy]\ndeny_options = ['sshcmd']",
             "[policy]\ndeny_options = ['pasword']",

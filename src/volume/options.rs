@@ -300,6 +300,11 @@ impl Spec {
     }
 }
 
+/// The names of the options that are given in some spelling or list.
+pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
+    Ok(Given::read(options)?.rest.into_keys().collect())
+}
+
 /// A name that nobody has checked, as a message shows it: short, without what a terminal obeys, and without a value.
 #[must_use]
 pub fn shown(name: &str) -> String {
