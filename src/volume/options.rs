@@ -276,9 +276,13 @@ impl Spec {
     fn add(&mut self, name: &'static str, text: &str, policy: &Policy) -> Result<(), OptionError> {
         let Some(entry) = catalogue::find(name) else { return Ok(()) };
         match entry.effect {
-            // Read as what they mean ([`Given`]).
-            Effect::Means(_) | Effect::MeansNot(_) | Effect::MeansValue(..) | Effect::MeansAll(_) => {}
-            Effect::Driver | Effect::NoEffect => {}
+            // The last four were read as what they mean ([`Given`]).
+            Effect::Driver
+            | Effect::NoEffect
+            | Effect::Means(_)
+            | Effect::MeansNot(_)
+            | Effect::MeansValue(..)
+            | Effect::MeansAll(_) => {}
             Effect::Kernel(value) => match check(name, value, text)? {
                 Some(setting) => self.settings.kernel.push(setting),
                 None => _ = self.settings.switched_off.insert(name),

@@ -4,8 +4,16 @@ use crate::{
     cases,
     world::{ABSENT, World},
 };
-use nix::sys::signal::Signal;
-use std::fs;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 cases![
     a_volume_on_a_host_that_is_not_allowed_is_refused_at_create,
@@ -13,6 +21,8 @@ cases![
     an_address_is_denied_in_every_spelling_and_with_a_zone,
     a_volume_from_before_a_policy_is_judged_again_at_mount,
     a_policy_counts_without_a_restart,
+    a_policy_counts_for_who_waits_for_the_volume,
+    a_config_file_that_is_saved_in_place_is_never_taken_for_no_policy,
     a_forced_option_holds_whatever_the_volume_says,
     an_option_that_runs_a_program_needs_the_administrator,
     a_denied_option_is_refused_in_every_spelling,
@@ -115,6 +125,63 @@ fn a_policy_counts_without_a_restart() {
     assert!(world.client().mount("data", "x").err().contains("config.toml is not valid"));
     world.rewrite_config("");
     world.mount("data", "x");
+}
+
+fn a_policy_counts_for_who_waits_for_the_volume() {
+    let world = World::new();
+    world.create("data");
+    fs::create_dir_all(world.path("run/locks")).unwrap();
+    for call in ["mount", "create"] {
+        world.rewrite_config("");
+        let name = if call == "mount" { "data" } else { "other" };
+        // As the healing holds it.
+        let file = fs::File::create(world.path("run/locks").join(name)).unwrap();
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+        let reply = thread::scope(|scope| {
+            let waiting = scope.spawn(|| match call {
+                "mount" => world.client().mount(name, "x"),
+                _ => world.create_with(name, &[]),
+            });
+            thread::sleep(Duration::from_millis(500));
+            assert!(!waiting.is_finished(), "{call} did not wait");
+            world.rewrite_config("[policy]\ndeny_hosts = ['127.*']");
+            drop(lock);
+            waiting.join().unwrap()
+        });
+        assert!(reply.err().contains("deny_hosts"), "{call}: {reply:?}");
+    }
+    assert!(world.client().get("other").err().contains("not found"));
+    assert!(!world.path("run/locks/other").exists(), "nothing is left of what was refused");
+}
+
+fn a_config_file_that_is_saved_in_place_is_never_taken_for_no_policy() {
+    const POLICY: &str = "[policy]\ndeny_hosts = ['127.*']";
+    let world = World::with_config(POLICY);
+    let saving = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let saver = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            for _ in 0..15 {
+                let emptied = Instant::now();
+                world.rewrite_config("");
+                thread::sleep(Duration::from_millis(5));
+                world.rewrite_config(POLICY);
+                longest = longest.max(emptied.elapsed());
+                thread::sleep(Duration::from_millis(150));
+            }
+            saving.store(false, Ordering::Relaxed);
+            longest
+        });
+        let mut replies = Vec::new();
+        while saving.load(Ordering::Relaxed) {
+            replies.push(world.create_with("data", &[]));
+        }
+        // A host that is busy leaves the file empty for longer than a daemon waits.
+        if saver.join().unwrap() < Duration::from_millis(80) {
+            assert!(replies.len() > 5, "{}", replies.len());
+            assert!(replies.iter().all(|reply| reply.err().contains("deny_hosts")), "{replies:?}");
+        }
+    });
 }
 
 fn a_forced_option_holds_whatever_the_volume_says() {
