@@ -393,6 +393,7 @@ mod tests {
             "[log]\nfilter = 'loud=very='",
             "[policy]\nallow_options = ['reconnect']",
             "[policy]\nallow_options = ['password_stdin']",
+            "[policy]\nallow_options = ['vsock']",
             "[options]\nrecconect = ''",
             "[options]\nProxyCommand = 'x'",
             "[options]\nport = '22'",

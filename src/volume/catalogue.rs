@@ -155,7 +155,7 @@ pub const CATALOGUE: &[Entry] = &[
         "directport",
         Gated("it talks to the server without ssh: nothing is encrypted and nobody is verified"),
     ),
-    entry("vsock", Gated("it talks to a virtual machine without ssh")),
+    entry("vsock", Impossible("the sandbox of the mount has no sockets of that kind")),
     entry("passive", Impossible(STDIN_IS_TAKEN)),
     entry("slave", Impossible(STDIN_IS_TAKEN)),
     entry("password_stdin", Impossible(STDIN_IS_TAKEN)),
@@ -304,6 +304,13 @@ pub const CATALOGUE: &[Entry] = &[
 /// About as long as names are.
 pub const LONGEST_NAME: usize = 40;
 
+/// The longest name or value, in bytes, lists of options included: room for a path of 4095 bytes (`PATH_MAX`) with user and
+/// host before it, and for the largest public keys.
+pub const LONGEST_VALUE: usize = 8192;
+
+/// The most hosts in a `ProxyJump`: each is judged by the policy, at each mount.
+const MOST_HOPS: usize = 16;
+
 /// The entry with this name, whatever its case.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
@@ -389,8 +396,10 @@ impl Value {
             Self::Context => (of("_.:,-"), "an SELinux context".to_owned()),
             // ssh takes brackets away before it hands the host on, so '-' must not be the first in there either.
             Self::Jump => (
-                of("@._:,[]-") && [",-", "@-", "[-"].iter().all(|option| !text.contains(option)),
-                "[user@]host[:port]".to_owned(),
+                of("@._:,[]-")
+                    && [",-", "@-", "[-"].iter().all(|option| !text.contains(option))
+                    && text.split(',').count() <= MOST_HOPS,
+                format!("[user@]host[:port], or up to {MOST_HOPS} of them with ',' between"),
             ),
             Self::RemoteProgram => {
                 (of("/ ._-"), "a subsystem or a program on the server, without shell characters".to_owned())
@@ -452,6 +461,10 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
+        let hops = |count| vec!["a"; count].join(",");
+        assert!(
+            Value::Jump.check(&hops(MOST_HOPS)).is_ok() && Value::Jump.check(&hops(MOST_HOPS + 1)).is_err()
+        );
         for (value, good, bad) in [
             (Value::Flag, &[""][..], &["x"][..]),
             (Value::Number, &["0", "4294967295"], &["", "-1", "+1", "x", "4294967296"]),

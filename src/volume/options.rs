@@ -173,6 +173,9 @@ pub enum OptionError {
         /// What it is fixed to.
         value: String,
     },
+    /// Judged at each mount, by a daemon that has one thread for all volumes.
+    #[error("option '{0}' is longer than {longest} bytes", longest = catalogue::LONGEST_VALUE)]
+    TooLong(String),
     /// Control characters in any value.
     #[error("the value of option '{0}' contains a control character")]
     ControlCharacter(&'static str),
@@ -209,6 +212,8 @@ impl Spec {
         };
         let host_key = given.take("host_key").map(|text| HostKey::parse(&text)).transpose()?;
         let host_key_policy = match given.take("StrictHostKeyChecking").as_deref() {
+            // The stricter one counts: whoever pins a key has no other accepted.
+            Some("no" | "off") if host_key.is_some() => HostKeyPolicy::Yes,
             None => policy.host_keys,
             Some("yes") => HostKeyPolicy::Yes,
             Some("accept-new") => policy.host_keys.max(HostKeyPolicy::AcceptNew),
@@ -309,13 +314,14 @@ pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
     Ok(Given::read(options)?.rest.into_keys().collect())
 }
 
-/// A name that nobody has checked, as a message shows it: short, without what a terminal obeys, and without a value.
+/// A name that nobody has checked, as a message shows it: short, and only as far as it could be a name. What is behind
+/// that may be a password in the wrong place.
 #[must_use]
 pub fn shown(name: &str) -> String {
-    let name = name.split('=').next().unwrap_or_default();
-    let start: String = name.chars().take(catalogue::LONGEST_NAME).collect();
+    let of_a_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let start: String = name.chars().take_while(of_a_name).take(catalogue::LONGEST_NAME).collect();
     let more = if start.len() < name.len() { "…" } else { "" };
-    format!("{}{more}", start.escape_debug())
+    format!("{start}{more}")
 }
 
 /// Checks a value; None is a flag that is switched off.
@@ -445,6 +451,16 @@ mod tests {
         let strict = Policy { host_keys: HostKeyPolicy::Yes, ..Policy::default() };
         let asks = options(&[("sshcmd", "h:/x"), ("StrictHostKeyChecking", "accept-new")]);
         assert_eq!(Spec::parse(&asks, false, &strict).unwrap().host_key_policy, HostKeyPolicy::Yes);
+    }
+
+    #[test]
+    fn a_pinned_key_is_verified_whatever_else_is_said() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        for word in ["no", "off"] {
+            let spec = parse(&[("host_key", key), ("StrictHostKeyChecking", word)]).unwrap();
+            assert_eq!(spec.host_key_policy, HostKeyPolicy::Yes);
+            assert_eq!(spec.weakened_host_key_checking(), None);
+        }
     }
 
     #[test]
@@ -578,17 +594,31 @@ mod tests {
 
     #[test]
     fn a_long_list_takes_neither_long_nor_much_stack() {
-        let long = format!("1{}", ",uid=1".repeat(150_000));
-        assert_eq!(sshfs(&parse(&[("uid", &long)]).unwrap()), [("uid", Some("1"))]);
-        assert!(parse(&[("uid", &",".repeat(1_000_000))]).is_err());
-        assert!(parse(&[(&",".repeat(1_000_000), "")]).is_ok());
+        let long = |count| format!("1{}", ",uid=1".repeat(count));
+        assert_eq!(sshfs(&parse(&[("uid", &long(1000))]).unwrap()), [("uid", Some("1"))]);
+        assert!(parse(&[(&",".repeat(8000), "")]).is_ok());
+        for (name, value) in [("uid", &*long(150_000)), (&",".repeat(1_000_000), ""), ("sshcmd", &long(1500))]
+        {
+            assert!(matches!(parse(&[(name, value)]), Err(OptionError::TooLong(_))), "{}", value.len());
+        }
+    }
+
+    #[test]
+    fn what_is_long_in_earnest_is_taken() {
+        let path = format!("alice@{}:/{}", "h".repeat(253), "x".repeat(4094));
+        // RSA of 16384 bits, the longest that ssh-keygen makes.
+        let key = format!("ssh-rsa AAAA{}", "B".repeat(2764));
+        let ciphers = vec!["chacha20-poly1305@openssh.com"; 100].join(",");
+        assert!(parse(&[("sshcmd", &path), ("host_key", &key), ("Ciphers", &ciphers)]).is_ok());
     }
 
     #[test]
     fn an_unknown_name_is_cut_and_shown_without_a_value() {
-        for (name, shown) in
-            [("pass\u{1b}[2J=hunter2", "pass\\u{1b}[2J"), (&"x".repeat(1_000_000), &("x".repeat(40) + "…"))]
-        {
+        for (name, shown) in [
+            ("pass\u{1b}[2J=hunter2", "pass…"),
+            (&"x".repeat(1000), &("x".repeat(40) + "…")),
+            ("top$hunter2", "top…"),
+        ] {
             let text = parse(&[(name, "")]).unwrap_err().to_string();
             assert!(text.starts_with(&format!("unknown option '{shown}'")), "{text}");
         }

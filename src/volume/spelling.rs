@@ -22,6 +22,9 @@ impl Given {
     pub(super) fn read(options: &Options) -> Result<Self, OptionError> {
         let mut given = Self::default();
         for (key, value) in options {
+            if key.len().max(value.len()) > catalogue::LONGEST_VALUE {
+                return Err(OptionError::TooLong(options::shown(key)));
+            }
             if key.contains(',') {
                 given.add_list(&format!("{key}={value}"))?;
             } else if let Some(list) = given.add(key, value)? {

@@ -27,6 +27,9 @@ cases![
     an_option_that_runs_a_program_needs_the_administrator,
     a_denied_option_is_refused_in_every_spelling,
     an_unverified_host_key_needs_the_administrator_and_shows,
+    a_pinned_key_is_no_unverified_one,
+    a_long_way_of_hosts_holds_up_nobody,
+    a_volume_from_before_a_limit_is_listed_with_the_reason,
 ];
 
 impl World {
@@ -243,4 +246,41 @@ fn an_unverified_host_key_needs_the_administrator_and_shows() {
     world.client().unmount("data", "x").ok();
     world.rewrite_config("");
     assert!(world.client().mount("data", "x").err().contains("allow_unverified_hosts"));
+}
+
+fn a_pinned_key_is_no_unverified_one() {
+    let world = World::new();
+    let key = world.sshd.host_key();
+    world.create_with("data", &[("StrictHostKeyChecking", "no"), ("host_key", &key)]).ok();
+    world.mount("data", "x");
+    assert!(world.status("data")["warning"].is_null(), "{}", world.status("data"));
+    assert!(!world.daemon.log().contains("is not verified"), "{}", world.daemon.log());
+}
+
+fn a_long_way_of_hosts_holds_up_nobody() {
+    let patterns: Vec<_> = (0..100).map(|i| format!("'*a*b*{i}'")).collect();
+    let world = World::with_config(&format!("[policy]\ndeny_hosts = [{}]", patterns.join(", ")));
+    world.create("other");
+    for jump in ["a,".repeat(500_000) + "a", vec!["gate"; 17].join(",")] {
+        let reply = world.create_with("data", &[("ProxyJump", &jump)]);
+        assert!(reply.err().contains("ProxyJump") && reply.err().len() < 300, "{reply:?}");
+        assert!(reply.took < Duration::from_secs(1), "{:?}", reply.took);
+    }
+    world.create_with("data", &[("ProxyJump", &vec!["gate"; 16].join(","))]).ok();
+}
+
+fn a_volume_from_before_a_limit_is_listed_with_the_reason() {
+    let mut world = World::new();
+    world.create("data");
+    world.daemon.end(Signal::SIGTERM);
+    let file = world.path("lib/volumes/data.json");
+    let mut definition: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    definition["options"]["ProxyJump"] = vec!["gate"; 5000].join(",").into();
+    fs::write(&file, definition.to_string()).unwrap();
+    world.daemon.start_again();
+    assert_eq!(world.client().list(), ["data"]);
+    let status = world.status("data");
+    assert_eq!(status["state"], "unusable");
+    assert_eq!(status["error"], "option 'ProxyJump' is longer than 8192 bytes");
+    assert!(world.client().mount("data", "x").err().contains("longer than"));
 }
