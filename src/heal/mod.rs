@@ -2,9 +2,10 @@
 //! unit fails (`OnFailure=`), also while the daemon does not run.
 //!
 //! First the host gets a fresh mount, as at a `docker run`; then each container that has a dead one gets it in its place
-//! ([`graft`]). Files that were open stay dead, paths work again. While the server cannot be reached, or config.toml has a
-//! mistake in it, it is tried again, more and more slowly; an sshfs that dies again and again is given up ([`record`]). Either way the end is a failed unit,
-//! a line in the log and an entry in `docker volume inspect`, and the next `docker run` of the volume starts it anew.
+//! ([`graft`]). Files that were open stay dead, paths work again. While the server cannot be reached, or
+//! config.toml has a mistake in it, it is tried again, more and more slowly; an sshfs that dies again and again is
+//! given up ([`record`]). Either way the end is a failed unit, a line in the log and an entry in `docker volume
+//! inspect`, and the next `docker run` of the volume starts it anew.
 //!
 //! A death while the healing ends must not be overlooked: systemd does nothing when a unit that runs is to be started. So
 //! the unit looks once more when it stops (`--look-again`), and from then on a request counts.
