@@ -65,10 +65,11 @@ fn try_run(options: &Serve) -> Result<()> {
     let paths = options.layout.paths();
     let file = paths.config_file();
     let config = LiveConfig::open(file);
-    let at_start = config.current_or_default();
+    let latest = config.latest();
+    let at_start = latest.clone().unwrap_or_default();
     logging::start(&at_start.log);
     logging::log_panics();
-    if let Err(mistake) = config.current() {
+    if let Err(mistake) = latest {
         tracing::error!("{mistake}; no volume is created or mounted until this is mended");
     }
     let _lock = lock(&paths)?;

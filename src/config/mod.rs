@@ -7,7 +7,7 @@ pub use live::LiveConfig;
 
 use crate::volume::{
     catalogue::{self, Effect},
-    options::{OptionError, Options, Spec},
+    options::{self, OptionError, Options, Spec},
     policy::{HostKeyPolicy, HostPattern, HostRules, InvalidPattern, Policy, Settings},
 };
 use serde::Deserialize;
@@ -87,13 +87,24 @@ pub enum ConfigError {
         /// What is wrong.
         source: OptionError,
     },
+    /// Files of host keys, which have a place of their own.
+    #[error(
+        "{table}: {name:?} cannot be set for all volumes: host keys for all are those in \
+         /etc/sshfs-docker/known_hosts, and those that were learnt unless ssh.host_keys says otherwise"
+    )]
+    HostKeyFile {
+        /// `options` or `forced_options`.
+        table: &'static str,
+        /// The option.
+        name: &'static str,
+    },
     /// Something that differs from volume to volume, or has a place of its own here.
     #[error("{table}: only options of sshfs, ssh and mount can be set for all volumes, not {name:?}")]
     NotForAll {
         /// `options` or `forced_options`.
         table: &'static str,
         /// The option.
-        name: String,
+        name: &'static str,
     },
 }
 
@@ -201,7 +212,7 @@ impl Config {
         }
     }
 
-    fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(|e| mistake(text, &e))?;
         if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
@@ -222,7 +233,7 @@ impl Config {
         } = file.policy;
         let mut policy = Policy {
             allowed: allow_options.into_iter().map(gated_name).collect::<Result<_, _>>()?,
-            denied: deny_options.into_iter().map(deniable_name).collect::<Result<_, _>>()?,
+            denied: deniable_names(deny_options)?,
             forced: Settings::default(),
             host_keys,
             unverified: patterns("allow_unverified_hosts", &allow_unverified_hosts)?,
@@ -272,19 +283,23 @@ fn printable(text: &str) -> String {
 }
 
 fn gated_name(name: String) -> Result<String, ConfigError> {
-    match catalogue::find(&name) {
+    let meant = catalogue::find(&name).map(catalogue::names_meant).unwrap_or_default();
+    match meant.first().and_then(|name| catalogue::find(name)) {
         Some(entry) if matches!(entry.effect, Effect::Gated(_)) => Ok(entry.name.to_owned()),
         _ => Err(ConfigError::NotGated(name)),
     }
 }
 
-fn deniable_name(name: String) -> Result<&'static str, ConfigError> {
-    match catalogue::find(&name) {
-        // One name for both spellings, as options are known by it.
-        Some(entry) if entry.name == "IdentityFile" => Ok("identity_file"),
-        Some(entry) if entry.name != "sshcmd" => Ok(entry.name),
-        _ => Err(ConfigError::NotDeniable(name)),
+/// The names by which the denied options are known once they are read.
+fn deniable_names(names: Vec<String>) -> Result<BTreeSet<&'static str>, ConfigError> {
+    let mut denied = BTreeSet::new();
+    for name in names {
+        match catalogue::find(&name) {
+            Some(entry) if entry.name != "sshcmd" => denied.extend(catalogue::names_meant(entry)),
+            _ => return Err(ConfigError::NotDeniable(name)),
+        }
     }
+    Ok(denied)
 }
 
 fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
@@ -296,10 +311,16 @@ fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, Con
 
 /// Checks options for all volumes as those of a volume with some remote.
 fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Result<Settings, ConfigError> {
-    let of_the_driver =
-        |name: &str| catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver);
-    if let Some(name) = options.keys().find(|name| of_the_driver(name)) {
-        return Err(ConfigError::NotForAll { table, name: name.clone() });
+    let names = options::names(&options).map_err(|source| ConfigError::Setting { table, source })?;
+    for name in names {
+        if catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver) {
+            return Err(ConfigError::NotForAll { table, name });
+        }
+        // A volume's pin, and what is not to be verified, are in files of their own: one for all could only take their
+        // place.
+        if ["UserKnownHostsFile", "GlobalKnownHostsFile"].contains(&name) {
+            return Err(ConfigError::HostKeyFile { table, name });
+        }
     }
     options.insert("sshcmd".to_owned(), "host:".to_owned());
     // That remote is nobody's, and what volumes may not do themselves can be done for them.
@@ -372,10 +393,16 @@ mod tests {
             "[log]\nfilter = 'loud=very='",
             "[policy]\nallow_options = ['reconnect']",
             "[policy]\nallow_options = ['password_stdin']",
+            "[policy]\nallow_options = ['vsock']",
             "[options]\nrecconect = ''",
             "[options]\nProxyCommand = 'x'",
             "[options]\nport = '22'",
             "[forced_options]\nidentity_file = '/x'",
+            "[forced_options]\nIdentityFile = '/x'",
+            "[forced_options]\n'reconnect,port' = '22'",
+            "[options]\nuid = '0,hard'",
+            "[options]\nuserknownhostsfile = '/x'\n[policy]\nallow_options = ['UserKnownHostsFile']",
+            "[forced_options]\nGlobalKnownHostsFile = '/x'\n[policy]\nallow_options = ['GlobalKnownHostsFile']",
             "[forced_options]\nCompression = 'maybe'",
             "[policy]\ndeny_options = ['sshcmd']",
             "[policy]\ndeny_options = ['pasword']",

@@ -18,8 +18,7 @@ pub(super) const MOST_ID: usize = 1024;
 impl Volumes {
     pub(super) async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
         let name = self.find(name)?.name.clone();
-        let config = self.configuration()?;
-        let patience = config.mount_timeout;
+        let patience = self.configuration().await?.mount_timeout;
         let deadline = Instant::now() + patience;
         if id.len() > MOST_ID {
             return Err(DriverError::Id);
@@ -29,8 +28,9 @@ impl Volumes {
             after: patience,
             trouble: self.healing.read(&name).trouble,
         })?;
-        // Again: it may have been removed while this call waited.
+        // Again: it may have been removed while this call waited, and the policy may be another.
         let volume = self.find(name.as_str())?;
+        let config = self.configuration().await?;
         let spec = volume.judge_again(&config.policy)?;
         if let Some(option) = spec.weakened_host_key_checking() {
             tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));

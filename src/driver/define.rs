@@ -29,7 +29,7 @@ impl Volumes {
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password).await;
         }
-        let config = self.configuration()?;
+        let config = self.configuration().await?;
         let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
         check_credentials(&name, &spec).await?;
         if let Some(agent) = &spec.agent {
@@ -38,10 +38,22 @@ impl Volumes {
             self.mounter.check_agent(&name, agent).await.map_err(wrong)?;
         }
         // Not before: a lock leaves a file behind until the volume is removed.
-        let _lock = self.locks.lock(&name).await;
+        let lock = self.locks.lock(&name).await;
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password).await;
         }
+        // The policy may be another than before the wait.
+        let judged = self.configuration().await.and_then(|config| {
+            let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
+            Ok((config, spec))
+        });
+        let (config, spec) = match judged {
+            Ok(judged) => judged,
+            Err(e) => {
+                lock.retire();
+                return Err(e);
+            }
+        };
         let definition =
             Definition { created_at: SystemTime::now(), options, has_password: password.is_some() };
         let has_password = definition.has_password;

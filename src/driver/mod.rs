@@ -55,7 +55,7 @@ impl Driver {
         config: LiveConfig,
     ) -> io::Result<Self> {
         let mounted = mounter.all_mounted()?;
-        let policy = &config.current_or_default().policy;
+        let policy = &config.latest().unwrap_or_default().policy;
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);

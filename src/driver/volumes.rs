@@ -110,8 +110,8 @@ pub(super) struct Volumes {
 impl Volumes {
     /// The configuration as it is now. Create and Mount need the administrator's policy; what else is asked is answered
     /// without it.
-    pub(super) fn configuration(&self) -> Result<Arc<Config>, DriverError> {
-        self.config.current().map_err(DriverError::Configuration)
+    pub(super) async fn configuration(&self) -> Result<Arc<Config>, DriverError> {
+        self.config.current().await.map_err(DriverError::Configuration)
     }
 
     pub(super) fn by_name(&self) -> MutexGuard<'_, BTreeMap<VolumeName, Arc<Volume>>> {

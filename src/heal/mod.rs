@@ -2,9 +2,10 @@
 //! unit fails (`OnFailure=`), also while the daemon does not run.
 //!
 //! First the host gets a fresh mount, as at a `docker run`; then each container that has a dead one gets it in its place
-//! ([`graft`]). Files that were open stay dead, paths work again. While the server cannot be reached it is tried again,
-//! more and more slowly; an sshfs that dies again and again is given up ([`record`]). Either way the end is a failed unit,
-//! a line in the log and an entry in `docker volume inspect`, and the next `docker run` of the volume starts it anew.
+//! ([`graft`]). Files that were open stay dead, paths work again. While the server cannot be reached, or
+//! config.toml has a mistake in it, it is tried again, more and more slowly; an sshfs that dies again and again is
+//! given up ([`record`]). Either way the end is a failed unit, a line in the log and an entry in `docker volume
+//! inspect`, and the next `docker run` of the volume starts it anew.
 //!
 //! A death while the healing ends must not be overlooked: systemd does nothing when a unit that runs is to be started. So
 //! the unit looks once more when it stops (`--look-again`), and from then on a request counts.
@@ -20,14 +21,14 @@ use crate::{
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
     logging,
-    mount::{MountError, Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
+    mount::{Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
     paths::Paths,
     references::{ReferenceBook, Uptime},
     sealing::Sealer,
-    store::Store,
+    store::{Definition, Store},
     volume::{Remote, Spec, VolumeName},
 };
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use graft::Graft;
 use record::{HealingBook, Pace, Record, Unhealed, too_often};
 use stale::Stale;
@@ -36,6 +37,7 @@ use std::{
     env, iter,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -122,7 +124,7 @@ enum Round {
     /// Another one is needed after this pause, during which others may have the volume.
     Again(Duration),
     /// The host got no fresh mount.
-    NoMount(MountError),
+    NoMount(String),
 }
 
 /// What became of the host's mount.
@@ -166,10 +168,10 @@ impl<'a> Healer<'a> {
             let lock = self.locks.lock(self.name).await;
             let round = if let Some(stored) = self.store.read(self.name) {
                 let definition = stored.definition?;
-                // A fresh mount is a mount: what the administrator has forbidden meanwhile is not made again.
-                let config = self.config.current().map_err(Error::msg)?;
-                let spec = Spec::parse(&definition.options, definition.has_password, &config.policy)?;
-                self.round(&lock, &spec, &config, waited).await?
+                match judge(&self.config, &definition).await? {
+                    Ok((config, spec)) => self.round(&lock, &spec, &config, waited).await?,
+                    Err(mistake) => Round::NoMount(mistake),
+                }
             } else {
                 // Removed meanwhile. Locking has made the file of its lock anew.
                 lock.retire();
@@ -235,7 +237,7 @@ impl<'a> Healer<'a> {
                 }
                 let deadline = Instant::now() + config.mount_timeout;
                 if let Err(e) = self.mounter.mount(name, spec, config, true, deadline).await {
-                    return Ok(Round::NoMount(e));
+                    return Ok(Round::NoMount(e.to_string()));
                 }
                 record.note_renewal(Uptime::now());
             }
@@ -351,6 +353,17 @@ impl<'a> Healer<'a> {
     }
 }
 
+/// What is to be mounted. A fresh mount is a mount: what the administrator has forbidden meanwhile is not made again. A
+/// configuration with a mistake in it, which is told inside, forbids nothing for good.
+async fn judge(config: &LiveConfig, definition: &Definition) -> Result<Result<(Arc<Config>, Spec), String>> {
+    let config = match config.current().await {
+        Ok(config) => config,
+        Err(mistake) => return Ok(Err(mistake)),
+    };
+    let spec = Spec::parse(&definition.options, definition.has_password, &config.policy)?;
+    Ok(Ok((config, spec)))
+}
+
 async fn graft_one(stale: &Stale, graft: &Graft, program: &Path, deadline: Instant) -> Result<()> {
     if let Some(obstacle) = stale.obstacle {
         bail!(obstacle);
@@ -375,6 +388,25 @@ fn pauses_while_unreachable() -> impl Iterator<Item = Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{fs, time::SystemTime};
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_mistake_in_the_configuration_ends_no_healing_and_a_prohibition_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        let config = LiveConfig::open(file.clone());
+        let options = [("sshcmd".to_owned(), "storage:/x".to_owned())].into();
+        let definition = Definition { created_at: SystemTime::now(), options, has_password: false };
+        assert!(judge(&config, &definition).await.unwrap().is_ok());
+        fs::write(&file, "[polcy]").unwrap();
+        let mistake = judge(&config, &definition).await.unwrap().unwrap_err();
+        assert!(mistake.contains("polcy"), "{mistake}");
+        fs::write(&file, "[policy]\ndeny_hosts = ['storage']").unwrap();
+        let prohibition = judge(&config, &definition).await.unwrap_err().to_string();
+        assert!(prohibition.contains("deny_hosts"), "{prohibition}");
+        fs::write(&file, "").unwrap();
+        assert!(judge(&config, &definition).await.unwrap().is_ok());
+    }
 
     #[test]
     fn attempts_become_rarer_up_to_one_a_minute() {

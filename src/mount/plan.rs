@@ -7,6 +7,7 @@ use crate::{
     store::PASSWORD_CREDENTIAL,
     volume::{
         CredentialSource, Spec, VolumeName,
+        catalogue::opposite_of_sshfs,
         options::{PasswordSource, Setting},
         policy::{HostKeyPolicy, Settings},
     },
@@ -42,6 +43,9 @@ const DEFAULTS: &[(&str, Option<&str>)] = &[
 /// The default of `ServerAliveCountMax` for a `hard` mount, which bridges an outage instead of noticing it: 15 minutes,
 /// about as long as TCP itself goes on (tcp(7), `tcp_retries2`).
 const HARD_COUNT: &str = "90";
+
+/// Whether ssh answers the questions of a server with the password.
+const KEYBOARD: &str = "KbdInteractiveAuthentication";
 
 /// Identifier of the credential that comes from a key file, as [`PASSWORD_CREDENTIAL`] is that of a password. Names of the credential store are their own and begin with a
 /// letter or a digit, so they never meet.
@@ -100,14 +104,21 @@ pub fn plan(
     let hard = if spec.hard { " --hard" } else { "" };
     let ssh_command = ("ssh_command", format!("{} connect{hard}", program.display()));
     let own = own_options(name, spec, paths, identity.as_deref(), askpass.is_some());
-    for (name, value) in iter::once(ssh_command).chain(own) {
-        if spec.settings.sshfs.iter().any(|setting| setting.name == name) {
-            // What the volume sets itself, as far as the catalogue and the administrator let it, is its own.
-            continue;
-        }
-        push(&mut argv, name, Some(&value));
+    let own: Vec<_> = iter::once(ssh_command).chain(own).collect();
+    let mut effective = effective_options(spec, config);
+    let find_own =
+        |wanted: &str| own.iter().find(|(name, _)| *name == wanted).map(|(_, value)| Some(&**value));
+    // OpenSSH before 8.7 keeps the two apart, and answers questions unless both say no (ssh_userauth2 in sshconnect2.c).
+    if let Some(value) = effective.get(KEYBOARD).copied().or_else(|| find_own(KEYBOARD)) {
+        effective.insert("ChallengeResponseAuthentication", value);
     }
-    for (name, value) in effective_options(spec, config) {
+    for (name, value) in &own {
+        // What the volume or the administrator sets, as far as the catalogue and config.toml take it, is theirs.
+        if !effective.contains_key(name) {
+            push(&mut argv, name, Some(value));
+        }
+    }
+    for (name, value) in effective {
         push(&mut argv, name, value);
     }
     let kernel = kernel_options(spec, config);
@@ -181,7 +192,7 @@ fn own_options(
     // With a key, 'password_file' is its passphrase, which a server that refuses the key must not get as a password.
     if identity.is_some() && matches!(spec.password, Some(PasswordSource::Credential(_))) {
         options.push(("PasswordAuthentication", "no".to_owned()));
-        options.push(("KbdInteractiveAuthentication", "no".to_owned()));
+        options.push((KEYBOARD, "no".to_owned()));
     }
     options
 }
@@ -209,6 +220,9 @@ fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str
     }
     for Settings { sshfs, switched_off, .. } in layers(spec, config) {
         options.retain(|name, _| !switched_off.contains(name));
+        // Not to name a flag does not switch it off where sshfs has it on by itself.
+        options.extend(switched_off.iter().filter_map(|name| Some((opposite_of_sshfs(name)?, None))));
+        options.retain(|name, _| !sshfs.iter().any(|s| opposite_of_sshfs(s.name) == Some(*name)));
         options.extend(sshfs.iter().map(|s| (s.name, s.value.as_deref())));
     }
     // The user that sshfs runs as means nothing to a container. Where the predecessor's volumes map the remote user to
@@ -256,14 +270,17 @@ mod tests {
     }
 
     fn plan_for(spec: &Spec) -> Plan {
+        plan_with(spec, &Config::default())
+    }
+
+    fn plan_with(spec: &Spec, config: &Config) -> Plan {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
-        let config = Config::read(Path::new("/nonexistent")).unwrap();
         plan(
             &VolumeName::new("data").unwrap(),
             spec,
             &paths,
-            &config,
+            config,
             Path::new("/usr/bin/sshfs-docker"),
             Some(&paths.ssh_config()),
             false,
@@ -325,6 +342,66 @@ mod tests {
         assert_eq!(values(&plan, "Ciphers"), ["aes256-ctr"]);
         assert_eq!(values(&plan, "ServerAliveInterval"), ["5"]);
         assert!(!plan.argv.contains(&"reconnect".to_owned()));
+    }
+
+    #[test]
+    fn what_the_administrator_sets_takes_the_place_of_our_own() {
+        let options = [("sshcmd", "h:/x"), ("identity_file", "/id"), ("password_file", "/passphrase")];
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        for table in ["options", "forced_options"] {
+            for (name, value) in [
+                ("UpdateHostKeys", "yes"),
+                ("IdentitiesOnly", "no"),
+                ("NumberOfPasswordPrompts", "2"),
+                ("PasswordAuthentication", "yes"),
+                ("KbdInteractiveAuthentication", "yes"),
+                ("ssh_command", "ssh -v"),
+            ] {
+                let text = format!(
+                    "[policy]\nallow_options = ['UpdateHostKeys', 'ssh_command']\n[{table}]\n{name} = '{value}'"
+                );
+                let config = Config::parse(&text).unwrap();
+                let spec = Spec::parse(&options, false, &config.policy).unwrap();
+                let plan = plan_with(&spec, &config);
+                assert_eq!(values(&plan, name), [value], "{table}");
+                read(&plan);
+            }
+        }
+    }
+
+    #[test]
+    fn what_sshfs_may_have_on_by_itself_is_switched_off_by_name() {
+        let off = plan_of(&[("contain_symlinks", "false"), ("noauto_cache", "")]);
+        let on = plan_of(&[("no_contain_symlinks", "false"), ("auto_cache", "")]);
+        for (plan, there, missing) in [
+            (off, ["no_contain_symlinks", "noauto_cache"], ["contain_symlinks", "auto_cache"]),
+            (on, ["contain_symlinks", "auto_cache"], ["no_contain_symlinks", "noauto_cache"]),
+        ] {
+            let has = |name: &&str| plan.argv.iter().any(|argument| argument == name);
+            assert!(there.iter().all(has) && !missing.iter().any(has), "{:?}", plan.argv);
+        }
+        let config = Config::parse("[options]\nno_contain_symlinks = ''").unwrap();
+        let spec = |name: &str| {
+            let options = [("sshcmd", "h:/x"), (name, "")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+            Spec::parse(&options, false, &config.policy).unwrap()
+        };
+        let default = plan_with(&spec("ro"), &config).argv;
+        assert!(default.contains(&"no_contain_symlinks".to_owned()), "{default:?}");
+        let other = plan_with(&spec("contain_symlinks"), &config).argv;
+        assert!(!other.contains(&"no_contain_symlinks".to_owned()), "{other:?}");
+    }
+
+    #[test]
+    fn no_older_ssh_gives_a_passphrase_to_a_server_that_asks() {
+        let plan = plan_of(&[("identity_file", "/id"), ("password_file", "/passphrase")]);
+        for name in
+            ["PasswordAuthentication", "KbdInteractiveAuthentication", "ChallengeResponseAuthentication"]
+        {
+            assert_eq!(values(&plan, name), ["no"], "{name}");
+        }
+        let own = plan_of(&[("ChallengeResponseAuthentication", "no")]);
+        assert_eq!(values(&own, "ChallengeResponseAuthentication"), ["no"]);
+        assert_eq!(values(&own, "KbdInteractiveAuthentication"), ["no"]);
     }
 
     #[test]

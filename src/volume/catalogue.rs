@@ -19,6 +19,15 @@ pub struct Entry {
 pub enum Effect {
     /// The driver itself reads it ([`super::options`]).
     Driver,
+    /// Another name of this option. All that is judged and passed on has that one: otherwise a policy about one name could
+    /// be got around with the other.
+    Means(&'static str),
+    /// The opposite of this flag, for the same reason.
+    MeansNot(&'static str),
+    /// Another way to say this option with this value.
+    MeansValue(&'static str, &'static str),
+    /// Several options at once, where they are not given themselves.
+    MeansAll(&'static [&'static str]),
     /// `-o name[=value]` for sshfs.
     Sshfs(Value),
     /// `-o Name=value`, which sshfs passes to ssh.
@@ -74,7 +83,12 @@ const fn entry(name: &'static str, effect: Effect) -> Entry {
     Entry { name, effect }
 }
 
-use Effect::{Driver, Gated, Impossible, Kernel, NoEffect, Ssh, Sshfs};
+/// What `dcache_timeout` sets (`cache_opts` in cache.c of sshfs 3.7).
+const CACHE_TIMEOUTS: &[&str] = &["dcache_dir_timeout", "dcache_link_timeout", "dcache_stat_timeout"];
+
+use Effect::{
+    Driver, Gated, Impossible, Kernel, Means, MeansAll, MeansNot, MeansValue, NoEffect, Ssh, Sshfs,
+};
 use Value::{ColonList, Context, Flag, Jump, Number, Octal, OneOf, RemoteProgram, Seconds, Word};
 
 /// The catalogue, grouped by who reads the option.
@@ -83,7 +97,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("sshcmd", Driver),
     entry("port", Driver),
     entry("identity_file", Driver),
-    entry("IdentityFile", Driver),
+    entry("IdentityFile", Means("identity_file")),
     entry("IdentityAgent", Driver),
     entry("password_file", Driver),
     entry("password", Driver),
@@ -94,9 +108,9 @@ pub const CATALOGUE: &[Entry] = &[
     // mount(2). allow_other is always on: containers have other users than root.
     entry("allow_other", NoEffect),
     entry("ro", Kernel(Flag)),
-    entry("rw", NoEffect),
+    entry("rw", MeansNot("ro")),
     entry("noexec", Kernel(Flag)),
-    entry("exec", NoEffect),
+    entry("exec", MeansNot("noexec")),
     entry("nosuid", NoEffect),
     entry("nodev", NoEffect),
     entry("noatime", Kernel(Flag)),
@@ -141,32 +155,38 @@ pub const CATALOGUE: &[Entry] = &[
         "directport",
         Gated("it talks to the server without ssh: nothing is encrypted and nobody is verified"),
     ),
-    entry("vsock", Gated("it talks to a virtual machine without ssh")),
+    entry("vsock", Impossible("the sandbox of the mount has no sockets of that kind")),
     entry("passive", Impossible(STDIN_IS_TAKEN)),
     entry("slave", Impossible(STDIN_IS_TAKEN)),
     entry("password_stdin", Impossible(STDIN_IS_TAKEN)),
     entry("no_check_root", Impossible("a missing remote directory must be an error at mount")),
-    // sshfs(1): caches and transfer sizes.
+    // sshfs(1): caches and transfer sizes. The names without 'd' are those of sshfs 2, which sshfs 3 still reads.
     entry("dir_cache", Sshfs(YES_NO)),
-    entry("cache", Sshfs(YES_NO)),
+    entry("cache", Means("dir_cache")),
     entry("dcache_max_size", Sshfs(Number)),
-    entry("dcache_timeout", Sshfs(Number)),
+    entry("dcache_timeout", MeansAll(CACHE_TIMEOUTS)),
     entry("dcache_stat_timeout", Sshfs(Number)),
     entry("dcache_link_timeout", Sshfs(Number)),
     entry("dcache_dir_timeout", Sshfs(Number)),
     entry("dcache_clean_interval", Sshfs(Number)),
     entry("dcache_min_clean_interval", Sshfs(Number)),
-    entry("cache_timeout", Sshfs(Number)),
-    entry("cache_max_size", Sshfs(Number)),
+    entry("cache_timeout", MeansAll(CACHE_TIMEOUTS)),
+    entry("cache_max_size", Means("dcache_max_size")),
+    entry("cache_stat_timeout", Means("dcache_stat_timeout")),
+    entry("cache_link_timeout", Means("dcache_link_timeout")),
+    entry("cache_dir_timeout", Means("dcache_dir_timeout")),
+    entry("cache_clean_interval", Means("dcache_clean_interval")),
+    entry("cache_min_clean_interval", Means("dcache_min_clean_interval")),
     entry("direct_io", Sshfs(Flag)),
     entry("kernel_cache", Sshfs(Flag)),
     entry("auto_cache", Sshfs(Flag)),
-    entry("noauto_cache", Sshfs(Flag)),
+    entry("noauto_cache", MeansNot("auto_cache")),
     entry("entry_timeout", Sshfs(Seconds)),
     entry("negative_timeout", Sshfs(Seconds)),
     entry("attr_timeout", Sshfs(Seconds)),
     entry("ac_attr_timeout", Sshfs(Seconds)),
-    entry("noforget", Sshfs(Flag)),
+    // libfuse's fuse.c writes -1 for it into the number of 'remember'.
+    entry("noforget", MeansValue("remember", "4294967295")),
     entry("remember", Sshfs(Number)),
     entry("max_read", Sshfs(Number)),
     entry("max_write", Sshfs(Number)),
@@ -187,7 +207,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("transform_symlinks", Sshfs(Flag)),
     entry("follow_symlinks", Sshfs(Flag)),
     entry("contain_symlinks", Sshfs(Flag)),
-    entry("no_contain_symlinks", Sshfs(Flag)),
+    entry("no_contain_symlinks", MeansNot("contain_symlinks")),
     entry("disable_hardlink", Sshfs(Flag)),
     entry(
         "workaround",
@@ -232,7 +252,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("IdentitiesOnly", Ssh(YES_NO)),
     entry("IPQoS", Ssh(Word)),
     entry("KbdInteractiveAuthentication", Ssh(YES_NO)),
-    entry("ChallengeResponseAuthentication", Ssh(YES_NO)),
+    entry("ChallengeResponseAuthentication", Means("KbdInteractiveAuthentication")),
     entry("KexAlgorithms", Ssh(Word)),
     entry("LogLevel", Ssh(OneOf(&["INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3"]))),
     entry("MACs", Ssh(Word)),
@@ -253,7 +273,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry("PermitLocalCommand", Gated(RUNS_A_PROGRAM)),
     entry("KnownHostsCommand", Impossible(NOT_PASSED_ON)),
     entry("PKCS11Provider", Gated("it loads a library into ssh")),
-    entry("SmartcardDevice", Gated("it loads a library into ssh")),
+    entry("SmartcardDevice", Means("PKCS11Provider")),
     entry("SecurityKeyProvider", Impossible(NOT_PASSED_ON)),
     entry("Include", Impossible(NOT_PASSED_ON)),
     entry("Match", Impossible(NOT_PASSED_ON)),
@@ -284,10 +304,35 @@ pub const CATALOGUE: &[Entry] = &[
 /// About as long as names are.
 pub const LONGEST_NAME: usize = 40;
 
+/// The longest name or value, in bytes, lists of options included: room for a path of 4095 bytes (`PATH_MAX`) with user and
+/// host before it, and for the largest public keys.
+pub const LONGEST_VALUE: usize = 8192;
+
+/// The most hosts in a `ProxyJump`: each is judged by the policy, at each mount.
+const MOST_HOPS: usize = 16;
+
 /// The entry with this name, whatever its case.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Entry> {
     CATALOGUE.iter().find(|entry| entry.name.eq_ignore_ascii_case(name))
+}
+
+/// The names that options have once they are read ([`super::spelling`]) where this entry is meant.
+#[must_use]
+pub fn names_meant(entry: &'static Entry) -> Vec<&'static str> {
+    match entry.effect {
+        Means(name) | MeansNot(name) | MeansValue(name, _) => vec![name],
+        MeansAll(names) => names.to_vec(),
+        _ => vec![entry.name],
+    }
+}
+
+/// The name under which sshfs switches off a flag that it may have on by itself.
+#[must_use]
+pub fn opposite_of_sshfs(name: &str) -> Option<&'static str> {
+    let flag = find(name).filter(|entry| matches!(entry.effect, Sshfs(Flag)))?;
+    let opposite = CATALOGUE.iter().find(|entry| entry.effect == MeansNot(flag.name))?;
+    Some(opposite.name)
 }
 
 /// Whether an option makes the server's key count for less.
@@ -351,8 +396,10 @@ impl Value {
             Self::Context => (of("_.:,-"), "an SELinux context".to_owned()),
             // ssh takes brackets away before it hands the host on, so '-' must not be the first in there either.
             Self::Jump => (
-                of("@._:,[]-") && [",-", "@-", "[-"].iter().all(|option| !text.contains(option)),
-                "[user@]host[:port]".to_owned(),
+                of("@._:,[]-")
+                    && [",-", "@-", "[-"].iter().all(|option| !text.contains(option))
+                    && text.split(',').count() <= MOST_HOPS,
+                format!("[user@]host[:port], or up to {MOST_HOPS} of them with ',' between"),
             ),
             Self::RemoteProgram => {
                 (of("/ ._-"), "a subsystem or a program on the server, without shell characters".to_owned())
@@ -391,6 +438,18 @@ mod tests {
     }
 
     #[test]
+    fn what_an_option_means_is_one_that_means_itself() {
+        for entry in CATALOGUE {
+            for name in names_meant(entry) {
+                assert_eq!(find(name).map(names_meant), Some(vec![name]), "{}", entry.name);
+            }
+            if let MeansNot(name) = entry.effect {
+                assert!(matches!(find(name).unwrap().effect, Sshfs(Flag) | Kernel(Flag)), "{}", entry.name);
+            }
+        }
+    }
+
+    #[test]
     fn the_nearest_name_is_offered_only_when_it_is_near() {
         assert_eq!(nearest("recconect"), Some("reconnect"));
         assert_eq!(nearest("identityfile_"), Some("IdentityFile"));
@@ -402,6 +461,10 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
+        let hops = |count| vec!["a"; count].join(",");
+        assert!(
+            Value::Jump.check(&hops(MOST_HOPS)).is_ok() && Value::Jump.check(&hops(MOST_HOPS + 1)).is_err()
+        );
         for (value, good, bad) in [
             (Value::Flag, &[""][..], &["x"][..]),
             (Value::Number, &["0", "4294967295"], &["", "-1", "+1", "x", "4294967296"]),

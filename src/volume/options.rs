@@ -114,8 +114,8 @@ pub enum OptionError {
         /// Why.
         reason: &'static str,
     },
-    /// The same option in two spellings or twice in a list.
-    #[error("option '{0}' is given twice with different values")]
+    /// The same option in two spellings, twice in a list, or with its opposite.
+    #[error("option '{0}' is given twice with different values, or together with its opposite")]
     Twice(&'static str),
     /// `password` in a list or in two spellings, where it would be stored like any other option.
     #[error("the password must be given once and as an option of its own: -o password=…")]
@@ -173,6 +173,9 @@ pub enum OptionError {
         /// What it is fixed to.
         value: String,
     },
+    /// Judged at each mount, by a daemon that has one thread for all volumes.
+    #[error("option '{0}' is longer than {longest} bytes", longest = catalogue::LONGEST_VALUE)]
+    TooLong(String),
     /// Control characters in any value.
     #[error("the value of option '{0}' contains a control character")]
     ControlCharacter(&'static str),
@@ -183,16 +186,17 @@ impl Spec {
     pub fn parse(options: &Options, has_password: bool, policy: &Policy) -> Result<Self, OptionError> {
         let mut given = Given::read(options)?;
 
-        let names = given.rest.keys().copied().chain(has_password.then_some("password"));
-        if let Some(name) =
-            policy.denied.iter().copied().find(|denied| names.clone().any(|name| name == *denied))
-        {
+        let is_given = |name: &str| given.has(name) || has_password && name == "password";
+        if let Some(name) = policy.denied.iter().copied().find(|name| is_given(name)) {
             return Err(OptionError::Denied(name));
         }
         if given.take("password").is_some() {
             return Err(OptionError::PasswordPlace);
         }
         let remote = Remote::parse(&given.take("sshcmd").ok_or(OptionError::NoRemote)?)?;
+        if remote.port().is_some() && policy.denied.contains("port") {
+            return Err(OptionError::Denied("port"));
+        }
         let port = given.take("port").map(|text| remote::parse_port(&text)).transpose()?;
         let port = match (remote.port(), port) {
             (Some(url), Some(option)) if url != option => return Err(OptionError::TwoPorts { url, option }),
@@ -208,6 +212,8 @@ impl Spec {
         };
         let host_key = given.take("host_key").map(|text| HostKey::parse(&text)).transpose()?;
         let host_key_policy = match given.take("StrictHostKeyChecking").as_deref() {
+            // The stricter one counts: whoever pins a key has no other accepted.
+            Some("no" | "off") if host_key.is_some() => HostKeyPolicy::Yes,
             None => policy.host_keys,
             Some("yes") => HostKeyPolicy::Yes,
             Some("accept-new") => policy.host_keys.max(HostKeyPolicy::AcceptNew),
@@ -275,12 +281,13 @@ impl Spec {
     fn add(&mut self, name: &'static str, text: &str, policy: &Policy) -> Result<(), OptionError> {
         let Some(entry) = catalogue::find(name) else { return Ok(()) };
         match entry.effect {
-            // The opposite of an option that the administrator may have made the default. Of both, 'ro' is safer, and
-            // comes first here.
-            Effect::NoEffect if name == "rw" && !self.settings.kernel.iter().any(|s| s.name == "ro") => {
-                _ = self.settings.switched_off.insert("ro");
-            }
-            Effect::Driver | Effect::NoEffect => {}
+            // The last four were read as what they mean ([`Given`]).
+            Effect::Driver
+            | Effect::NoEffect
+            | Effect::Means(_)
+            | Effect::MeansNot(_)
+            | Effect::MeansValue(..)
+            | Effect::MeansAll(_) => {}
             Effect::Kernel(value) => match check(name, value, text)? {
                 Some(setting) => self.settings.kernel.push(setting),
                 None => _ = self.settings.switched_off.insert(name),
@@ -302,27 +309,38 @@ impl Spec {
     }
 }
 
-/// A name that nobody has checked, as a message shows it: short, without what a terminal obeys, and without a value.
+/// The names of the options that are given in some spelling or list.
+pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
+    Ok(Given::read(options)?.rest.into_keys().collect())
+}
+
+/// A name that nobody has checked, as a message shows it: short, and only as far as it could be a name. What is behind
+/// that may be a password in the wrong place.
 #[must_use]
 pub fn shown(name: &str) -> String {
-    let name = name.split('=').next().unwrap_or_default();
-    let start: String = name.chars().take(catalogue::LONGEST_NAME).collect();
+    let of_a_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
+    let start: String = name.chars().take_while(of_a_name).take(catalogue::LONGEST_NAME).collect();
     let more = if start.len() < name.len() { "…" } else { "" };
-    format!("{}{more}", start.escape_debug())
+    format!("{start}{more}")
 }
 
 /// Checks a value; None is a flag that is switched off.
 fn check(name: &'static str, value: Value, text: &str) -> Result<Option<Setting>, OptionError> {
     if value == Value::Flag {
-        return match text.to_ascii_lowercase().as_str() {
-            "" | "true" | "yes" | "1" => Ok(Some(Setting { name, value: None })),
-            "false" | "no" | "0" => Ok(None),
-            _ => Err(OptionError::Value { name, expected: "no value".to_owned() }),
-        };
+        return Ok(flag(name, text)?.then_some(Setting { name, value: None }));
     }
     match value.check(text) {
         Ok(()) => Ok(Some(Setting { name, value: Some(text.to_owned()) })),
         Err(expected) => Err(OptionError::Value { name, expected }),
+    }
+}
+
+/// Whether a flag with this value is on.
+pub(super) fn flag(name: &'static str, text: &str) -> Result<bool, OptionError> {
+    match text.to_ascii_lowercase().as_str() {
+        "" | "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => Err(OptionError::Value { name, expected: "no value".to_owned() }),
     }
 }
 
@@ -393,7 +411,12 @@ mod tests {
         let switched_off = |options| parse(options).unwrap().settings.switched_off;
         assert!(switched_off(&[("reconnect", "false")]).contains("reconnect"));
         assert!(switched_off(&[("rw", "")]).contains("ro"));
-        assert!(switched_off(&[("rw", ""), ("ro", "")]).is_empty());
+        assert!(switched_off(&[("exec", "")]).contains("noexec"));
+        assert!(switched_off(&[("noauto_cache", "yes")]).contains("auto_cache"));
+        // Of both, the one that permits less.
+        for both in [&[("rw", ""), ("ro", "")][..], &[("exec,noexec", "")], &[("noexec,exec", "")]] {
+            assert!(switched_off(both).is_empty(), "{both:?}");
+        }
     }
 
     #[test]
@@ -435,6 +458,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pinned_key_is_verified_whatever_else_is_said() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        for word in ["no", "off"] {
+            let spec = parse(&[("host_key", key), ("StrictHostKeyChecking", word)]).unwrap();
+            assert_eq!(spec.host_key_policy, HostKeyPolicy::Yes);
+            assert_eq!(spec.weakened_host_key_checking(), None);
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         assert!(matches!(
             parse(&[("sshcmd", "sftp://h:1/x"), ("port", "2")]),
@@ -446,6 +479,77 @@ mod tests {
         ));
         let both = options(&[("sshcmd", "h:/x"), ("password_file", "/p")]);
         assert_eq!(Spec::parse(&both, true, &Policy::default()), Err(OptionError::TwoPasswords));
+    }
+
+    /// Two ways to say something else about the same thing.
+    const RIVALS: [(&str, &str, &str, &str); 17] = [
+        ("contain_symlinks", "", "no_contain_symlinks", ""),
+        ("no_contain_symlinks", "", "contain_symlinks", ""),
+        ("auto_cache", "", "noauto_cache", ""),
+        ("noauto_cache", "", "auto_cache", ""),
+        ("dir_cache", "no", "cache", "yes"),
+        ("dcache_timeout", "20", "cache_timeout", "30"),
+        ("dcache_stat_timeout", "20", "dcache_timeout", "30"),
+        ("dcache_stat_timeout", "20", "cache_timeout", "30"),
+        ("dcache_stat_timeout", "20", "cache_stat_timeout", "30"),
+        ("dcache_link_timeout", "20", "cache_link_timeout", "30"),
+        ("dcache_dir_timeout", "20", "cache_dir_timeout", "30"),
+        ("dcache_max_size", "20", "cache_max_size", "30"),
+        ("dcache_clean_interval", "20", "cache_clean_interval", "30"),
+        ("dcache_min_clean_interval", "20", "cache_min_clean_interval", "30"),
+        ("remember", "20", "noforget", ""),
+        ("KbdInteractiveAuthentication", "no", "ChallengeResponseAuthentication", "yes"),
+        ("dcache_timeout", "20", "cache_dir_timeout", "30"),
+    ];
+
+    fn policy(table: &str, option: &str, value: &str) -> Policy {
+        let text = format!("[{table}]\n{option} = {value}");
+        crate::config::Config::parse(&text).unwrap_or_else(|e| panic!("{text}: {e}")).policy
+    }
+
+    #[test]
+    fn what_is_forced_or_denied_is_so_by_every_name() {
+        let mount_options = [("ro", "", "rw", ""), ("noexec", "", "exec", "")];
+        for (name, value, rival, other) in RIVALS.into_iter().chain(mount_options) {
+            for (fixed, value, rival, other) in [(name, value, rival, other), (rival, other, name, value)] {
+                let given = options(&[("sshcmd", "h:/x"), (rival, other)]);
+                let forced = policy("forced_options", fixed, &format!("'{value}'"));
+                let judged = Spec::parse(&given, false, &forced);
+                assert!(matches!(judged, Err(OptionError::Forced { .. })), "{fixed} {rival}: {judged:?}");
+                // The same by its own name is no change.
+                let same = options(&[("sshcmd", "h:/x"), (fixed, value)]);
+                assert!(Spec::parse(&same, false, &forced).is_ok(), "{fixed}");
+                let denied = policy("policy", "deny_options", &format!("['{fixed}']"));
+                let judged = Spec::parse(&given, false, &denied);
+                assert!(matches!(judged, Err(OptionError::Denied(_))), "{fixed} {rival}: {judged:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_names_with_different_values_are_refused() {
+        let specific = |name: &str| name.ends_with("cache_timeout");
+        for (name, value, rival, other) in RIVALS {
+            let judged = parse(&[(name, value), (rival, other)]);
+            // Of the three that 'dcache_timeout' sets, each may be given a value of its own.
+            if specific(name) == specific(rival) {
+                assert!(matches!(judged, Err(OptionError::Twice(_))), "{name} {rival}: {judged:?}");
+            } else {
+                assert!(judged.is_ok(), "{name} {rival}: {judged:?}");
+            }
+        }
+        let spec = parse(&[("dcache_timeout", "20"), ("dcache_stat_timeout", "5")]).unwrap();
+        let timeouts =
+            [("dcache_dir_timeout", "20"), ("dcache_link_timeout", "20"), ("dcache_stat_timeout", "5")];
+        assert_eq!(sshfs(&spec), timeouts.map(|(name, value)| (name, Some(value))));
+    }
+
+    #[test]
+    fn a_port_that_is_denied_is_none_in_a_url_either() {
+        let denied = policy("policy", "deny_options", "['port']");
+        let judge = |sshcmd| Spec::parse(&options(&[("sshcmd", sshcmd)]), false, &denied);
+        assert_eq!(judge("sftp://h:2222/"), Err(OptionError::Denied("port")));
+        assert!(judge("sftp://h/").is_ok());
     }
 
     #[test]
@@ -494,17 +598,31 @@ mod tests {
 
     #[test]
     fn a_long_list_takes_neither_long_nor_much_stack() {
-        let long = format!("1{}", ",uid=1".repeat(150_000));
-        assert_eq!(sshfs(&parse(&[("uid", &long)]).unwrap()), [("uid", Some("1"))]);
-        assert!(parse(&[("uid", &",".repeat(1_000_000))]).is_err());
-        assert!(parse(&[(&",".repeat(1_000_000), "")]).is_ok());
+        let long = |count| format!("1{}", ",uid=1".repeat(count));
+        assert_eq!(sshfs(&parse(&[("uid", &long(1000))]).unwrap()), [("uid", Some("1"))]);
+        assert!(parse(&[(&",".repeat(8000), "")]).is_ok());
+        for (name, value) in [("uid", &*long(150_000)), (&",".repeat(1_000_000), ""), ("sshcmd", &long(1500))]
+        {
+            assert!(matches!(parse(&[(name, value)]), Err(OptionError::TooLong(_))), "{}", value.len());
+        }
+    }
+
+    #[test]
+    fn what_is_long_in_earnest_is_taken() {
+        let path = format!("alice@{}:/{}", "h".repeat(253), "x".repeat(4094));
+        // RSA of 16384 bits, the longest that ssh-keygen makes.
+        let key = format!("ssh-rsa AAAA{}", "B".repeat(2764));
+        let ciphers = vec!["chacha20-poly1305@openssh.com"; 100].join(",");
+        assert!(parse(&[("sshcmd", &path), ("host_key", &key), ("Ciphers", &ciphers)]).is_ok());
     }
 
     #[test]
     fn an_unknown_name_is_cut_and_shown_without_a_value() {
-        for (name, shown) in
-            [("pass\u{1b}[2J=hunter2", "pass\\u{1b}[2J"), (&"x".repeat(1_000_000), &("x".repeat(40) + "…"))]
-        {
+        for (name, shown) in [
+            ("pass\u{1b}[2J=hunter2", "pass…"),
+            (&"x".repeat(1000), &("x".repeat(40) + "…")),
+            ("top$hunter2", "top…"),
+        ] {
             let text = parse(&[(name, "")]).unwrap_err().to_string();
             assert!(text.starts_with(&format!("unknown option '{shown}'")), "{text}");
         }

@@ -1,7 +1,11 @@
 //! What the administrator lets volumes do. Pure; config.toml fills it in, [`super::Spec::parse`] asks it.
 
 use super::options::Setting;
-use std::{collections::BTreeSet, fmt, net::Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
 /// The limits for options of volumes. The default is what holds without a config.toml.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,29 +114,73 @@ impl HostRules {
 /// Whether one of the patterns matches.
 #[must_use]
 pub fn matches_any(patterns: &[HostPattern], host: &str) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(host))
+    let spellings = spellings(host);
+    patterns.iter().any(|pattern| pattern.matches_one_of(&spellings))
 }
 
 impl HostPattern {
-    /// Reads a pattern.
+    /// Reads a pattern. One that is an address becomes the shortest spelling of it, which is among the [`spellings`].
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        let valid =
-            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-:%*?".contains(&b));
-        if valid { Ok(Self(text.to_ascii_lowercase())) } else { Err(InvalidPattern(text.to_owned())) }
+        let lower = text.to_ascii_lowercase();
+        let pattern = without_final_dot(&lower);
+        let (address, zone) = split_zone(pattern);
+        let valid = |text: &str, others: &[u8]| {
+            !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || others.contains(&b))
+        };
+        if !valid(address, b"_.-:*?") || !zone.is_none_or(|zone| valid(zone, b"_.-*?")) {
+            return Err(InvalidPattern(text.to_owned()));
+        }
+        let address = match address.parse().map(|address: Ipv6Addr| (address, address.to_ipv4_mapped())) {
+            Ok((_, Some(mapped))) => mapped.to_string(),
+            Ok((address, None)) => address.to_string(),
+            Err(_) => address.to_owned(),
+        };
+        Ok(Self(with_zone(&address, zone)))
     }
 
     /// Whether `host`, in any of the ways to write it, matches.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
-        // "storage." is "storage" without a search domain.
-        let host = host.to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        let address: Option<Ipv6Addr> = host.parse().ok();
-        let shortened = address.map(|address| address.to_string());
-        let mapped = address.and_then(|address| address.to_ipv4_mapped()).map(|address| address.to_string());
-        let spellings = [Some(host.to_owned()), shortened, mapped];
-        spellings.iter().flatten().any(|spelling| wildcard(self.0.as_bytes(), spelling.as_bytes()))
+        self.matches_one_of(&spellings(host))
     }
+
+    fn matches_one_of(&self, spellings: &BTreeSet<String>) -> bool {
+        spellings.iter().any(|spelling| wildcard(self.0.as_bytes(), spelling.as_bytes()))
+    }
+}
+
+/// The ways to write a host that mean the same server. An address goes with and without its zone: the C library takes a
+/// number as the zone of any address, also where it has no meaning (getaddrinfo(3)).
+fn spellings(host: &str) -> BTreeSet<String> {
+    let lower = host.to_ascii_lowercase();
+    // "storage." is "storage" without a search domain.
+    let host = without_final_dot(&lower);
+    let (address, zone) = split_zone(host);
+    let mut spellings = BTreeSet::from([address.to_owned()]);
+    let v6: Option<Ipv6Addr> = address.parse().ok();
+    let v4: Option<Ipv4Addr> = v6.map_or_else(|| address.parse().ok(), |v6| v6.to_ipv4_mapped());
+    if let Some(v6) = v6.or_else(|| v4.map(|v4| v4.to_ipv6_mapped())) {
+        let groups = v6.segments().map(|group| format!("{group:x}")).join(":");
+        spellings.extend([v6.to_string(), groups]);
+    }
+    spellings.extend(v4.map(|v4| v4.to_string()));
+    if zone.is_some() {
+        let with_zone: Vec<_> = spellings.iter().map(|address| with_zone(address, zone)).collect();
+        spellings.extend(with_zone);
+    }
+    spellings
+}
+
+fn without_final_dot(name: &str) -> &str {
+    name.strip_suffix('.').unwrap_or(name)
+}
+
+fn split_zone(host: &str) -> (&str, Option<&str>) {
+    host.split_once('%').map_or((host, None), |(address, zone)| (address, Some(zone)))
+}
+
+fn with_zone(address: &str, zone: Option<&str>) -> String {
+    zone.map_or_else(|| address.to_owned(), |zone| format!("{address}%{zone}"))
 }
 
 impl fmt::Display for HostPattern {
@@ -185,6 +233,18 @@ mod tests {
             ("10.*", "::ffff:10.0.0.1"),
             ("fd00:*", "fd00::1"),
             ("fd00::1", "FD00:0:0::0:1"),
+            ("fd00::1", "fd00::1%1"),
+            ("10.0.0.1", "::ffff:10.0.0.1%1"),
+            ("10.0.0.1", "::ffff:a00:1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("::FFFF:a00:1", "::ffff:10.0.0.1%2"),
+            ("::ffff:10.*", "10.0.0.1"),
+            ("fd00:0:0::9", "fd00::9"),
+            ("fd00:0:0:*", "fd00::9%eth0"),
+            ("FE80:0::1%ETH0", "fe80::1%eth0"),
+            ("fe80::1%*", "fe80::1%eth0"),
+            ("storage.", "storage"),
+            ("*.example.net.", "a.example.net"),
             ("*", "anything"),
         ] {
             assert!(pattern(text).matches(host), "{text} {host}");
@@ -194,6 +254,8 @@ mod tests {
             ("*.example.net", "example.net"),
             ("*.example.net", "x.example.net.evil"),
             ("10.0.?.*", "10.0.17.1"),
+            ("fe80::1%eth0", "fe80::1%eth1"),
+            ("fe80::1%eth0", "fe80::1"),
         ] {
             assert!(!pattern(text).matches(host), "{text} {host}");
         }
@@ -210,7 +272,7 @@ mod tests {
 
     #[test]
     fn bad_patterns_are_refused() {
-        for text in ["", "a b", "10.0.0.0/8", "a,b", "[::1]"] {
+        for text in ["", ".", "a b", "10.0.0.0/8", "a,b", "[::1]", "%1", "fe80::1%", "fe80::1%a%b"] {
             assert!(HostPattern::parse(text).is_err(), "{text:?}");
         }
     }

@@ -36,9 +36,9 @@ pub enum InvalidRemote {
     /// The option is there but empty.
     #[error("'sshcmd' is empty; write [user@]host:[path]")]
     Empty,
-    /// No colon between host and path.
-    #[error("sshcmd {0:?} has no ':' after the host; write [user@]host:[path]")]
-    NoColon(String),
+    /// No colon between host and path; not repeated, it may be a password that was given to the wrong option.
+    #[error("sshcmd has no ':' after the host; write [user@]host:[path]")]
+    NoColon,
     /// A control character, such as a newline or NUL.
     #[error("sshcmd must not contain control characters")]
     ControlCharacter,
@@ -62,9 +62,9 @@ pub enum InvalidRemote {
     /// A port outside 1 to 65535; not repeated, it may be a password that was given to the wrong option.
     #[error("the port must be a number from 1 to 65535")]
     Port,
-    /// `sftp://host` without a path.
-    #[error("sshcmd {0:?} has no path; write sftp://[user@]host[:port]/path")]
-    UrlWithoutPath(String),
+    /// `sftp://host` without a path; not repeated either.
+    #[error("sshcmd has no path; write sftp://[user@]host[:port]/path")]
+    UrlWithoutPath,
 }
 
 impl Remote {
@@ -77,15 +77,14 @@ impl Remote {
             return Err(InvalidRemote::ControlCharacter);
         }
         match text.strip_prefix("sftp://") {
-            Some(rest) => Self::parse_url(text, rest),
+            Some(rest) => Self::parse_url(rest),
             None => Self::parse_scp(text),
         }
     }
 
     /// `[user@]host:[path]`
     fn parse_scp(text: &str) -> Result<Self, InvalidRemote> {
-        let (authority, path) =
-            split_at_colon(text).ok_or_else(|| InvalidRemote::NoColon(text.to_owned()))?;
+        let (authority, path) = split_at_colon(text).ok_or(InvalidRemote::NoColon)?;
         if looks_like_a_password(authority, path) {
             return Err(InvalidRemote::Password);
         }
@@ -94,7 +93,7 @@ impl Remote {
     }
 
     /// `[user@]host[:port]/path`, the part of a URL behind `sftp://`.
-    fn parse_url(whole: &str, rest: &str) -> Result<Self, InvalidRemote> {
+    fn parse_url(rest: &str) -> Result<Self, InvalidRemote> {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
             return Err(InvalidRemote::Password);
@@ -108,7 +107,7 @@ impl Remote {
             None => (authority, None),
         };
         if path.is_empty() {
-            return Err(InvalidRemote::UrlWithoutPath(whole.to_owned()));
+            return Err(InvalidRemote::UrlWithoutPath);
         }
         let (user, host) = parse_authority(authority)?;
         Ok(Self { user, host, path: path.to_owned(), port })
@@ -282,6 +281,10 @@ mod tests {
             "alice:hunter2@[::1]:",
         ] {
             assert_eq!(Remote::parse(text), Err(InvalidRemote::Password), "{text}");
+        }
+        for text in ["hunter2", "sftp://hunter2", "alice@hunter2", "sftp://alice@hunter2"] {
+            let error = Remote::parse(text).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
         for text in ["h:me@work", "h:/x/a@b:c", "sftp://h:22/x@y"] {
             assert!(Remote::parse(text).is_ok(), "{text}");

@@ -1,5 +1,5 @@
-//! From what users write to the names of the catalogue: any case, two names for one thing, and the comma lists that
-//! the predecessor handed to sshfs.
+//! From what users write to the names of the catalogue: any case, two names for one thing, names for the opposite, and the
+//! comma lists that the predecessor handed to sshfs.
 
 use super::{
     CredentialSource,
@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(super) struct Given {
     pub(super) rest: BTreeMap<&'static str, String>,
+    /// Options that another one means unless they are given themselves.
+    meant: BTreeMap<&'static str, String>,
 }
 
 impl Given {
@@ -20,11 +22,17 @@ impl Given {
     pub(super) fn read(options: &Options) -> Result<Self, OptionError> {
         let mut given = Self::default();
         for (key, value) in options {
+            if key.len().max(value.len()) > catalogue::LONGEST_VALUE {
+                return Err(OptionError::TooLong(options::shown(key)));
+            }
             if key.contains(',') {
                 given.add_list(&format!("{key}={value}"))?;
             } else if let Some(list) = given.add(key, value)? {
                 given.add_list(list)?;
             }
+        }
+        for (name, text) in std::mem::take(&mut given.meant) {
+            given.rest.entry(name).or_insert(text);
         }
         Ok(given)
     }
@@ -35,10 +43,13 @@ impl Given {
             name: options::shown(key),
             nearest: catalogue::nearest(key),
         })?;
-        let comma_separates = match entry.effect {
-            Effect::Sshfs(value) | Effect::Ssh(value) | Effect::Kernel(value) => !value.may_contain_comma(),
-            Effect::NoEffect => true,
-            Effect::Driver | Effect::Gated(_) | Effect::Impossible(_) => false,
+        let names = catalogue::names_meant(entry);
+        let comma_separates = match names.first().and_then(|name| catalogue::find(name)).map(|e| e.effect) {
+            Some(Effect::Sshfs(value) | Effect::Ssh(value) | Effect::Kernel(value)) => {
+                !value.may_contain_comma()
+            }
+            Some(Effect::NoEffect) => true,
+            _ => false,
         };
         let (text, further) = match text.split_once(',') {
             Some((text, further)) if comma_separates => (text, Some(further)),
@@ -51,10 +62,42 @@ impl Given {
                 OptionError::ControlCharacter(entry.name)
             });
         }
-        let name = if entry.name == "IdentityFile" { "identity_file" } else { entry.name };
-        match self.rest.insert(name, text.to_owned()) {
-            Some(other) if other != text => Err(OptionError::Twice(name)),
-            _ => Ok(further),
+        match entry.effect {
+            Effect::MeansNot(name) => self.insert(name, switch(!options::flag(entry.name, text)?))?,
+            // Not given is what it means when it is switched off.
+            Effect::MeansValue(name, value) => {
+                if options::flag(entry.name, text)? {
+                    self.insert(name, value)?;
+                }
+            }
+            Effect::MeansAll(names) => {
+                for name in names {
+                    insert(&mut self.meant, name, text)?;
+                }
+            }
+            _ => {
+                for name in names {
+                    self.insert(name, text)?;
+                }
+            }
+        }
+        Ok(further)
+    }
+
+    fn insert(&mut self, name: &'static str, text: &str) -> Result<(), OptionError> {
+        match catalogue::find(name).map(|entry| entry.effect) {
+            // Lists for mount(8) have both words, and the last one counts there; here options have no order. Of both, the
+            // one that permits less is the safe choice.
+            Some(Effect::Kernel(Value::Flag)) => {
+                let before = self.rest.get(name).map_or(Ok(false), |text| options::flag(name, text))?;
+                let on = options::flag(name, text)? || before;
+                _ = self.rest.insert(name, switch(on).to_owned());
+                Ok(())
+            }
+            Some(Effect::Sshfs(Value::Flag)) => {
+                insert(&mut self.rest, name, switch(options::flag(name, text)?))
+            }
+            _ => insert(&mut self.rest, name, text),
         }
     }
 
@@ -72,6 +115,11 @@ impl Given {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Whether an option is given.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.rest.contains_key(name)
     }
 
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
@@ -99,4 +147,20 @@ impl Given {
             Err(expected) => Err(OptionError::Value { name, expected }),
         }
     }
+}
+
+fn insert(
+    options: &mut BTreeMap<&'static str, String>,
+    name: &'static str,
+    text: &str,
+) -> Result<(), OptionError> {
+    match options.insert(name, text.to_owned()) {
+        Some(other) if other != text => Err(OptionError::Twice(name)),
+        _ => Ok(()),
+    }
+}
+
+/// A flag as it is written.
+fn switch(on: bool) -> &'static str {
+    if on { "" } else { "false" }
 }

@@ -319,6 +319,7 @@ impl Meaning {
         if case.key.is_some() && case.password.is_some() {
             set("passwordauthentication", "no");
             set("kbdinteractiveauthentication", "no");
+            set("challengeresponseauthentication", "no");
         }
         if options.get("idmap").is_some_and(|value| value == "user") {
             set("uid", "0");
@@ -332,6 +333,10 @@ impl Meaning {
                 let value = (kind != Value::Flag).then(|| value.to_owned());
                 settings.insert(name.to_ascii_lowercase(), value);
             }
+        }
+        // For ssh before 8.7, which does not take the one for the other.
+        if let Some(value) = settings.get("kbdinteractiveauthentication").cloned() {
+            settings.insert("challengeresponseauthentication".to_owned(), value);
         }
         Self {
             user,

@@ -4,18 +4,32 @@ use crate::{
     cases,
     world::{ABSENT, World},
 };
-use nix::sys::signal::Signal;
-use std::fs;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::signal::Signal,
+};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
 
 cases![
     a_volume_on_a_host_that_is_not_allowed_is_refused_at_create,
     a_jump_or_host_name_option_does_not_get_around_the_hosts,
+    an_address_is_denied_in_every_spelling_and_with_a_zone,
     a_volume_from_before_a_policy_is_judged_again_at_mount,
     a_policy_counts_without_a_restart,
+    a_policy_counts_for_who_waits_for_the_volume,
+    a_config_file_that_is_saved_in_place_is_never_taken_for_no_policy,
     a_forced_option_holds_whatever_the_volume_says,
     an_option_that_runs_a_program_needs_the_administrator,
     a_denied_option_is_refused_in_every_spelling,
     an_unverified_host_key_needs_the_administrator_and_shows,
+    a_pinned_key_is_no_unverified_one,
+    a_long_way_of_hosts_holds_up_nobody,
+    a_volume_from_before_a_limit_is_listed_with_the_reason,
 ];
 
 impl World {
@@ -58,6 +72,36 @@ fn a_jump_or_host_name_option_does_not_get_around_the_hosts() {
     world.mount("data", "x");
 }
 
+fn an_address_is_denied_in_every_spelling_and_with_a_zone() {
+    let world =
+        World::with_config("[policy]\ndeny_hosts = ['fd00::5', 'fd00:0:0::9', '10.0.0.1', 'storage.']");
+    for sshcmd in [
+        "a@[fd00::5]:",
+        "a@[fd00::5%1]:",
+        "a@[FD00:0::5%1]:",
+        "a@[fd00::9]:",
+        "a@[::ffff:10.0.0.1]:",
+        "a@[::ffff:10.0.0.1%1]:",
+        "sftp://[::ffff:a00:1%1]/",
+        "storage:",
+        "STORAGE.:",
+    ] {
+        let reply = world.create_with("data", &[("sshcmd", sshcmd), ("port", ABSENT)]);
+        assert!(reply.err().contains("deny_hosts"), "{sshcmd}: {}", reply.err());
+    }
+    for (option, value) in [
+        ("HostName", "fd00::5%1"),
+        ("HostName", "fd00::9"),
+        ("HostName", "::ffff:10.0.0.1%1"),
+        ("ProxyJump", "gate,[fd00::5%1]:22"),
+        ("ProxyJump", "a@[fd00:0::9]"),
+    ] {
+        let reply = world.create_with("data", &[(option, value)]);
+        assert_eq!(reply.status, Some(500), "{option}={value}: {reply:?}");
+    }
+    world.create_with("data", &[("sshcmd", "a@[fd00::6%1]:")]).ok();
+}
+
 fn a_volume_from_before_a_policy_is_judged_again_at_mount() {
     let mut world = World::new();
     world.create("data");
@@ -84,6 +128,63 @@ fn a_policy_counts_without_a_restart() {
     assert!(world.client().mount("data", "x").err().contains("config.toml is not valid"));
     world.rewrite_config("");
     world.mount("data", "x");
+}
+
+fn a_policy_counts_for_who_waits_for_the_volume() {
+    let world = World::new();
+    world.create("data");
+    fs::create_dir_all(world.path("run/locks")).unwrap();
+    for call in ["mount", "create"] {
+        world.rewrite_config("");
+        let name = if call == "mount" { "data" } else { "other" };
+        // As the healing holds it.
+        let file = fs::File::create(world.path("run/locks").join(name)).unwrap();
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).unwrap();
+        let reply = thread::scope(|scope| {
+            let waiting = scope.spawn(|| match call {
+                "mount" => world.client().mount(name, "x"),
+                _ => world.create_with(name, &[]),
+            });
+            thread::sleep(Duration::from_millis(500));
+            assert!(!waiting.is_finished(), "{call} did not wait");
+            world.rewrite_config("[policy]\ndeny_hosts = ['127.*']");
+            drop(lock);
+            waiting.join().unwrap()
+        });
+        assert!(reply.err().contains("deny_hosts"), "{call}: {reply:?}");
+    }
+    assert!(world.client().get("other").err().contains("not found"));
+    assert!(!world.path("run/locks/other").exists(), "nothing is left of what was refused");
+}
+
+fn a_config_file_that_is_saved_in_place_is_never_taken_for_no_policy() {
+    const POLICY: &str = "[policy]\ndeny_hosts = ['127.*']";
+    let world = World::with_config(POLICY);
+    let saving = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let saver = scope.spawn(|| {
+            let mut longest = Duration::ZERO;
+            for _ in 0..15 {
+                let emptied = Instant::now();
+                world.rewrite_config("");
+                thread::sleep(Duration::from_millis(5));
+                world.rewrite_config(POLICY);
+                longest = longest.max(emptied.elapsed());
+                thread::sleep(Duration::from_millis(150));
+            }
+            saving.store(false, Ordering::Relaxed);
+            longest
+        });
+        let mut replies = Vec::new();
+        while saving.load(Ordering::Relaxed) {
+            replies.push(world.create_with("data", &[]));
+        }
+        // A host that is busy leaves the file empty for longer than a daemon waits.
+        if saver.join().unwrap() < Duration::from_millis(80) {
+            assert!(replies.len() > 5, "{}", replies.len());
+            assert!(replies.iter().all(|reply| reply.err().contains("deny_hosts")), "{replies:?}");
+        }
+    });
 }
 
 fn a_forced_option_holds_whatever_the_volume_says() {
@@ -145,4 +246,41 @@ fn an_unverified_host_key_needs_the_administrator_and_shows() {
     world.client().unmount("data", "x").ok();
     world.rewrite_config("");
     assert!(world.client().mount("data", "x").err().contains("allow_unverified_hosts"));
+}
+
+fn a_pinned_key_is_no_unverified_one() {
+    let world = World::new();
+    let key = world.sshd.host_key();
+    world.create_with("data", &[("StrictHostKeyChecking", "no"), ("host_key", &key)]).ok();
+    world.mount("data", "x");
+    assert!(world.status("data")["warning"].is_null(), "{}", world.status("data"));
+    assert!(!world.daemon.log().contains("is not verified"), "{}", world.daemon.log());
+}
+
+fn a_long_way_of_hosts_holds_up_nobody() {
+    let patterns: Vec<_> = (0..100).map(|i| format!("'*a*b*{i}'")).collect();
+    let world = World::with_config(&format!("[policy]\ndeny_hosts = [{}]", patterns.join(", ")));
+    world.create("other");
+    for jump in ["a,".repeat(500_000) + "a", vec!["gate"; 17].join(",")] {
+        let reply = world.create_with("data", &[("ProxyJump", &jump)]);
+        assert!(reply.err().contains("ProxyJump") && reply.err().len() < 300, "{reply:?}");
+        assert!(reply.took < Duration::from_secs(1), "{:?}", reply.took);
+    }
+    world.create_with("data", &[("ProxyJump", &vec!["gate"; 16].join(","))]).ok();
+}
+
+fn a_volume_from_before_a_limit_is_listed_with_the_reason() {
+    let mut world = World::new();
+    world.create("data");
+    world.daemon.end(Signal::SIGTERM);
+    let file = world.path("lib/volumes/data.json");
+    let mut definition: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    definition["options"]["ProxyJump"] = vec!["gate"; 5000].join(",").into();
+    fs::write(&file, definition.to_string()).unwrap();
+    world.daemon.start_again();
+    assert_eq!(world.client().list(), ["data"]);
+    let status = world.status("data");
+    assert_eq!(status["state"], "unusable");
+    assert_eq!(status["error"], "option 'ProxyJump' is longer than 8192 bytes");
+    assert!(world.client().mount("data", "x").err().contains("longer than"));
 }

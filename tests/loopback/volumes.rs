@@ -57,7 +57,9 @@ fn bad_options_are_refused_with_a_reason() {
         ("sshcmd", "-l@host:/", "begins with '-'"),
         ("sshcmd", "[-oProxyCommand=x]:/", "not the name or address"),
         ("sshcmd", "h:/a\nb", "control character"),
+        ("sshcmd", "sftp://storage", "has no path"),
         ("port", "ssh", "1 to 65535"),
+        ("vsock", "2:22", "sandbox"),
         ("identity_file", "/nonexistent/key", "/nonexistent/key does not exist"),
         ("identity_file", "no-such-credential", "no credential"),
         ("identity_file", "/etc", "not a file"),
@@ -74,6 +76,14 @@ fn bad_options_are_refused_with_a_reason() {
         let reply = world.create_with("data", &[(name, value)]);
         assert!(reply.err().contains(reason), "{name}={value}: {}", reply.err());
     }
+    // A password in the wrong place is not repeated.
+    for (name, value) in
+        [("sshcmd", "hunter2"), ("sshcmd", "sftp://hunter2"), ("pass:hunter2", ""), ("pass hunter2", "x")]
+    {
+        let reply = world.create_with("data", &[(name, value)]);
+        assert!(!reply.err().contains("hunter2"), "{name}={value}: {}", reply.err());
+    }
+    assert!(!world.daemon.log().contains("hunter2"));
     assert!(world.client().list().is_empty());
 }
 
