@@ -30,6 +30,10 @@ cases![
     an_unknown_host_key_is_refused_where_yes_is_asked,
     yes_for_all_volumes_cannot_be_weakened_by_one,
     a_pinned_host_key_is_the_only_one_accepted,
+    an_unknown_jump_host_is_refused_where_yes_is_asked,
+    a_jump_host_of_a_pinned_server_is_checked_as_any_other,
+    the_settings_of_a_jump_host_cannot_weaken_the_check,
+    a_jump_host_is_checked_without_an_ssh_config_too,
     forgetting_a_host_that_is_not_known_is_an_error,
     forgetting_says_whose_the_file_is,
 ];
@@ -299,6 +303,89 @@ fn a_pinned_host_key_is_the_only_one_accepted() {
     assert!(refusal.err().contains("host key has changed"), "{}", refusal.err());
     world.create_with("data", &[("host_key", &world.sshd.host_key())]).ok();
     world.mount("data", "x");
+}
+
+impl World {
+    /// Another server, on the way to that of the volumes, known to ssh_config as "gate" with these lines.
+    fn gate(&self, lines: &str) -> Sshd {
+        let gate = Sshd::start(&self.path("gate"));
+        let key = self.path("id");
+        gate.authorize(&key);
+        chown(&key, Some(61_002), None).unwrap();
+        let entry = format!(
+            "Host gate\n    HostName 127.0.0.1\n    Port {}\n    User alice\n    IdentityFile {}\n{lines}",
+            gate.port,
+            key.display()
+        );
+        fs::write(self.path("etc/ssh_config"), entry).unwrap();
+        gate
+    }
+
+    /// What is known of the servers that were met.
+    fn learnt(&self) -> String {
+        fs::read_to_string(self.path("lib/home/known_hosts")).unwrap_or_default()
+    }
+}
+
+fn an_unknown_jump_host_is_refused_where_yes_is_asked() {
+    let world = World::with_config("[ssh]\nhost_keys = 'yes'");
+    // As the file was shipped once.
+    let learnt = world.path("lib/home/known_hosts");
+    let lines =
+        format!("    UserKnownHostsFile {}\n    StrictHostKeyChecking accept-new\n", learnt.display());
+    let gate = world.gate(&lines);
+    let vouched_for = world.path("etc/known_hosts");
+    let of_server = format!("{} {}\n", world.known_as(), world.sshd.host_key());
+    fs::write(&vouched_for, &of_server).unwrap();
+    world.create_with("data", &[("ProxyJump", "gate")]).ok();
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("host key of the server is not known"), "{}", refusal.err());
+    assert_eq!(world.learnt(), "");
+    let of_gate = format!("[127.0.0.1]:{} {}\n", gate.port, gate.host_key());
+    fs::write(&vouched_for, of_server + &of_gate).unwrap();
+    world.mount("data", "x");
+}
+
+fn a_jump_host_of_a_pinned_server_is_checked_as_any_other() {
+    let world = World::new();
+    let mut gate = world.gate("");
+    let options = [("ProxyJump", "gate"), ("host_key", &*world.sshd.host_key())];
+    world.create_with("data", &options).ok();
+    world.mount("data", "x");
+    world.client().unmount("data", "x").ok();
+    let of_gate = format!("[127.0.0.1]:{}", gate.port);
+    assert!(world.learnt().contains(&of_gate) && !world.learnt().contains(&world.known_as()));
+    let known = gate.fingerprint();
+    gate.be_replaced_by_another("ed25519");
+    let refusal = world.client().mount("data", "x");
+    let command = format!("sshfs-docker forget-host-key '{of_gate}'");
+    for part in [&known, &gate.fingerprint(), &command] {
+        assert!(refusal.err().contains(part), "expected {part}: {}", refusal.err());
+    }
+    // Of the volume's own files, ssh reads none here; those of the jump host count nevertheless.
+    give_to_root(&world.path("lib/home/known_hosts"), 0o600);
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("cannot be read by the user sshfs-docker"), "{}", refusal.err());
+}
+
+fn the_settings_of_a_jump_host_cannot_weaken_the_check() {
+    let world = World::with_config("[ssh]\nhost_keys = 'yes'");
+    let _gate = world.gate("    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n");
+    world.create_with("data", &[("ProxyJump", "gate")]).ok();
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("host key of the server is not known"), "{}", refusal.err());
+}
+
+fn a_jump_host_is_checked_without_an_ssh_config_too() {
+    let world = World::new();
+    let gate = world.gate("");
+    fs::remove_file(world.path("etc/ssh_config")).unwrap();
+    let jump = format!("alice@localhost:{}", gate.port);
+    world.create_with("data", &[("ProxyJump", &*jump), ("StrictHostKeyChecking", "yes")]).ok();
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("host key of the server is not known"), "{}", refusal.err());
+    world.create("direct");
+    world.mount("direct", "x");
 }
 
 fn forgetting_a_host_that_is_not_known_is_an_error() {
