@@ -179,7 +179,14 @@ fn own_options(
     if let Some(port) = spec.port {
         options.push(("port", port.to_string()));
     }
-    let known_hosts = match (&spec.host_key, spec.host_key_policy) {
+    // What is learnt counts for all volumes, and an alias is a name that whoever creates a volume may choose: it must not
+    // be that of another server.
+    let has_alias = spec.settings.sshfs.iter().any(|setting| setting.name == "HostKeyAlias");
+    let host_key_policy = match spec.host_key_policy {
+        HostKeyPolicy::AcceptNew if has_alias => HostKeyPolicy::Yes,
+        policy => policy,
+    };
+    let known_hosts = match (&spec.host_key, host_key_policy) {
         (Some(_), _) => ("yes", paths.pinned_host_key(name), "none".to_owned()),
         (None, HostKeyPolicy::Yes) => ("yes", paths.learnt_known_hosts(), text(&paths.admin_known_hosts())),
         (None, HostKeyPolicy::AcceptNew) => {
@@ -345,6 +352,16 @@ mod tests {
         assert_eq!(values(&plan, "StrictHostKeyChecking"), ["yes"]);
         assert_eq!(values(&plan, "UserKnownHostsFile"), ["/run/x/host-keys/data"]);
         assert_eq!(values(&plan, "GlobalKnownHostsFile"), ["none"]);
+    }
+
+    #[test]
+    fn under_a_name_that_a_volume_chooses_nothing_is_learnt() {
+        let plan = plan_of(&[("HostKeyAlias", "storage")]);
+        assert_eq!(values(&plan, "StrictHostKeyChecking"), ["yes"]);
+        assert!(
+            plan.ssh_config.starts_with("StrictHostKeyChecking accept-new\n"),
+            "jump hosts have their own"
+        );
     }
 
     #[test]

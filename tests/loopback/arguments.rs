@@ -308,6 +308,9 @@ impl Meaning {
         if let Some(port) = options.get("port").or(url_port.as_ref()) {
             set("port", port);
         }
+        if options.keys().any(|name| name.eq_ignore_ascii_case("HostKeyAlias")) {
+            set("stricthostkeychecking", "yes");
+        }
         match case.password {
             Some(_) => set("numberofpasswordprompts", "1"),
             None => set("batchmode", "yes"),

@@ -30,6 +30,7 @@ cases![
     an_unknown_host_key_is_refused_where_yes_is_asked,
     yes_for_all_volumes_cannot_be_weakened_by_one,
     a_pinned_host_key_is_the_only_one_accepted,
+    a_volume_cannot_have_a_key_learnt_for_another_server,
     an_unknown_jump_host_is_refused_where_yes_is_asked,
     a_jump_host_of_a_pinned_server_is_checked_as_any_other,
     the_settings_of_a_jump_host_cannot_weaken_the_check,
@@ -303,6 +304,20 @@ fn a_pinned_host_key_is_the_only_one_accepted() {
     assert!(refusal.err().contains("host key has changed"), "{}", refusal.err());
     world.create_with("data", &[("host_key", &world.sshd.host_key())]).ok();
     world.mount("data", "x");
+}
+
+fn a_volume_cannot_have_a_key_learnt_for_another_server() {
+    let world = World::new();
+    let alias = [("HostKeyAlias", "storage")];
+    world.create_with("data", &alias).ok();
+    let refusal = world.client().mount("data", "x");
+    assert!(refusal.err().contains("host key of the server is not known"), "{}", refusal.err());
+    assert_eq!(world.learnt(), "");
+    fs::write(world.path("etc/known_hosts"), format!("storage {}\n", world.sshd.host_key())).unwrap();
+    world.mount("data", "x");
+    fs::remove_file(world.path("etc/known_hosts")).unwrap();
+    world.create_with("pinned", &[alias[0], ("host_key", &world.sshd.host_key())]).ok();
+    world.mount("pinned", "x");
 }
 
 impl World {
