@@ -181,7 +181,7 @@ fn attempt(
             eprintln!("cannot note the state of the connection, ignoring: {e}");
         }
     };
-    let way = Way::of(arguments);
+    let way = Way::of(arguments)?;
     if let Err(unusable) = way.check() {
         say(&unusable);
         note(Entry::Refused(now()));
@@ -189,7 +189,7 @@ fn attempt(
     }
     let mut command = Command::new("ssh");
     // ssh takes the first value of an option.
-    command.args(way.options()).args(arguments).stderr(Stdio::piped());
+    command.args(way.options()?).args(arguments).stderr(Stdio::piped());
     sys::die_with_parent(&mut command);
     let mut ssh = command.spawn()?;
     let all_said = ssh.stderr.take().map(|stderr| said.pass_on(stderr));
@@ -216,7 +216,8 @@ fn attempt(
 
 /// Says something that the user can rely on, in a line of its own.
 fn say(sentence: &dyn fmt::Display) {
-    eprintln!("\n{OWN_WORDS}{sentence}");
+    // In one piece: another connection may be saying something.
+    _ = io::stderr().write_all(format!("\n{OWN_WORDS}{sentence}\n").as_bytes());
 }
 
 /// What ssh says, which goes on to the journal.

@@ -50,19 +50,22 @@ pub struct Unusable {
 
 impl Way {
     /// What ssh would do with these arguments. What it refuses to tell, it would refuse to do, and says why then.
-    #[must_use]
-    pub fn of(arguments: &[OsString]) -> Self {
-        let Some(settings) = ask(arguments.iter().map(OsString::as_os_str)) else { return Self::default() };
+    pub fn of(arguments: &[OsString]) -> io::Result<Self> {
+        let Some(settings) = ask(arguments.iter().map(OsString::as_os_str))? else {
+            return Ok(Self::default());
+        };
         let configuration = arguments.iter().find(|argument| argument.as_bytes().starts_with(b"-F"));
         let jumps = settings.get("proxyjump").filter(|jumps| *jumps != "none");
-        let jumps = jumps.into_iter().flat_map(|jumps| jumps.split(',')).filter_map(|jump| {
+        let mut servers = Vec::new();
+        for jump in jumps.into_iter().flat_map(|jumps| jumps.split(',')) {
             let url = if jump.contains("://") { jump.to_owned() } else { format!("ssh://{jump}") };
             // All that ssh hands on to the ssh of a jump host.
-            ask(configuration.map(OsString::as_os_str).into_iter().chain([OsStr::new("--"), url.as_ref()]))
-        });
-        let mut servers: Vec<_> = jumps.map(|jump| Server::read(&jump)).collect();
+            let handed_on = configuration.map(OsString::as_os_str).into_iter();
+            let jump = ask(handed_on.chain([OsStr::new("--"), url.as_ref()]))?;
+            servers.extend(jump.as_ref().map(Server::read));
+        }
         servers.push(Server::read(&settings));
-        Self(servers)
+        Ok(Self(servers))
     }
 
     /// Tries the files.
@@ -74,13 +77,12 @@ impl Way {
     ///
     /// ssh accepts what any of its files has. Where the administrator's knows the server of the volume, it alone must
     /// count, also if what it has is a certificate authority, which with `accept-new` binds nobody.
-    #[must_use]
-    pub fn options(&self) -> &'static [&'static str] {
+    pub fn options(&self) -> io::Result<&'static [&'static str]> {
         match self.0.last() {
-            Some(server) if server.checking != Checking::None && server.is_vouched_for() => {
-                &["-oStrictHostKeyChecking=yes", "-oUserKnownHostsFile=/dev/null"]
+            Some(server) if server.checking != Checking::None && server.is_vouched_for()? => {
+                Ok(&["-oStrictHostKeyChecking=yes", "-oUserKnownHostsFile=/dev/null"])
             }
-            _ => &[],
+            _ => Ok(&[]),
         }
     }
 
@@ -98,18 +100,18 @@ impl Way {
 }
 
 /// What ssh says about itself: a line for each setting, its name in lower case in front.
-fn ask<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> Option<HashMap<String, String>> {
+fn ask<'a>(arguments: impl Iterator<Item = &'a OsStr>) -> io::Result<Option<HashMap<String, String>>> {
     let mut ssh = Command::new("ssh");
-    ssh.arg("-G").args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = ssh.output().ok().filter(|output| output.status.success())?.stdout;
-    let lines = String::from_utf8_lossy(&output).into_owned();
-    Some(
-        lines
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect(),
-    )
+    let (code, said) = output_of(ssh.arg("-G").args(arguments))?;
+    let settings = said.lines().filter_map(|line| line.split_once(' '));
+    Ok((code == 0).then(|| settings.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+}
+
+/// The exit code of a program and what it writes. That it did not run to its end must not be taken for an answer.
+fn output_of(command: &mut Command) -> io::Result<(i32, String)> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+    let code = output.status.code().ok_or_else(|| io::Error::other("a program that it needs was killed"))?;
+    Ok((code, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 impl Server {
@@ -152,15 +154,16 @@ impl Server {
 
     /// Whether a file of the administrator has a key for the server, or for whom it may be certified by. That a key is
     /// revoked there says nothing about others.
-    fn is_vouched_for(&self) -> bool {
-        self.global_files.iter().any(|file| {
+    fn is_vouched_for(&self) -> io::Result<bool> {
+        for file in self.global_files.iter().filter(|file| file.is_file()) {
             let mut keygen = Command::new("ssh-keygen");
-            keygen.args(["-F", &self.name, "-f"]).arg(file).stdin(Stdio::null()).stderr(Stdio::null());
-            let found = keygen.output().map(|output| output.stdout).unwrap_or_default();
-            String::from_utf8_lossy(&found)
-                .lines()
-                .any(|line| line.starts_with("# Host ") && !line.ends_with("REVOKED"))
-        })
+            let (_, found) = output_of(keygen.args(["-F", &self.name, "-f"]).arg(file))?;
+            let is_key = |line: &str| line.starts_with("# Host ") && !line.ends_with("REVOKED");
+            if found.lines().any(is_key) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
