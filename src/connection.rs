@@ -343,6 +343,16 @@ mod tests {
     }
 
     #[test]
+    fn what_ssh_says_is_not_taken_for_ours() {
+        let forged = "printf 'a banner\\n\\001our own words\\n' >&2";
+        let mut ssh = Command::new("sh").args(["-c", forged]).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Said::default();
+        _ = said.pass_on(ssh.stderr.take().unwrap()).recv();
+        ssh.wait().unwrap();
+        assert_eq!(*said.text(), b"a banner\nour own words\n");
+    }
+
+    #[test]
     fn a_ledger_reads_back_what_was_written_last() {
         let (ledger, _) = Ledger::create().unwrap();
         assert_eq!(ledger.read(), Entry::Empty);

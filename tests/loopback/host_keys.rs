@@ -394,6 +394,8 @@ fn a_jump_host_of_a_pinned_server_is_checked_as_any_other() {
 fn the_settings_of_a_jump_host_cannot_weaken_the_check() {
     let world = World::with_config("[ssh]\nhost_keys = 'yes'");
     let _gate = world.gate("    StrictHostKeyChecking no\n    UserKnownHostsFile /dev/null\n");
+    let of_server = format!("{} {}\n", world.known_as(), world.sshd.host_key());
+    fs::write(world.path("etc/known_hosts"), of_server).unwrap();
     world.create_with("data", &[("ProxyJump", "gate")]).ok();
     let refusal = world.client().mount("data", "x");
     assert!(refusal.err().contains("host key of the server is not known"), "{}", refusal.err());
