@@ -44,8 +44,14 @@ enum Checking {
 #[derive(Debug)]
 pub struct Unusable {
     path: PathBuf,
-    what: &'static str,
+    needed: Use,
     source: io::Error,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Use {
+    Read,
+    Add,
 }
 
 impl Way {
@@ -144,10 +150,13 @@ impl Server {
 
     fn check(&self) -> Result<(), Unusable> {
         for file in self.files() {
-            open(file).map(drop).or_else(if_there).map_err(unusable(file, "cannot be read"))?;
+            open(file).map(drop).or_else(if_there).map_err(unusable(file, Use::Read))?;
         }
         match self.user_files.first() {
-            Some(file) if self.checking == Checking::KnownOrNew => is_writable(file),
+            // A disk that is read-only must not end the mounts of servers that are known.
+            Some(file) if self.checking == Checking::KnownOrNew => is_writable(file).or_else(|unusable| {
+                if self.is_in(&self.user_files).unwrap_or(false) { Ok(()) } else { Err(unusable) }
+            }),
             _ => Ok(()),
         }
     }
@@ -155,7 +164,11 @@ impl Server {
     /// Whether a file of the administrator has a key for the server, or for whom it may be certified by. That a key is
     /// revoked there says nothing about others.
     fn is_vouched_for(&self) -> io::Result<bool> {
-        for file in self.global_files.iter().filter(|file| file.is_file()) {
+        self.is_in(&self.global_files)
+    }
+
+    fn is_in(&self, files: &[PathBuf]) -> io::Result<bool> {
+        for file in files.iter().filter(|file| file.is_file()) {
             let mut keygen = Command::new("ssh-keygen");
             let (_, found) = output_of(keygen.args(["-F", &self.name, "-f"]).arg(file))?;
             let is_key = |line: &str| line.starts_with("# Host ") && !line.ends_with("REVOKED");
@@ -195,9 +208,9 @@ fn is_writable(file: &Path) -> Result<(), Unusable> {
             let directory = file.parent().unwrap_or(Path::new("/"));
             access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
                 .map_err(io::Error::from)
-                .map_err(unusable(directory, "cannot be stored"))
+                .map_err(unusable(directory, Use::Add))
         }
-        opened => opened.map(drop).map_err(unusable(file, "cannot be added to")),
+        opened => opened.map(drop).map_err(unusable(file, Use::Add)),
     }
 }
 
@@ -206,30 +219,36 @@ fn if_there(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-fn unusable(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Unusable {
+fn unusable(path: &Path, needed: Use) -> impl FnOnce(io::Error) -> Unusable {
     let path = path.to_owned();
-    move |source| Unusable { path, what, source }
+    move |source| Unusable { path, needed, source }
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, what, source } = self;
+        let Self { path, needed, source } = self;
         let uid = Uid::effective();
         let user = User::from_uid(uid).ok().flatten().map_or(uid.to_string(), |user| user.name);
         let reason = nix::errno::Errno::from_raw(source.raw_os_error().unwrap_or_default());
         let reason =
             if source.raw_os_error().is_some() { reason.desc().to_owned() } else { source.to_string() };
         let path = path.display();
-        write!(
-            f,
-            "the known host keys in {path} {what} by the user {user} ({reason}), so no key can be checked"
-        )?;
+        match needed {
+            Use::Read => {
+                write!(f, "the known host keys in {path} cannot be read by the user {user} ({reason})")
+            }
+            Use::Add => write!(
+                f,
+                "the host key of the server is not known, and {path} cannot be written by the user {user} ({reason}) to \
+                 store it"
+            ),
+        }?;
         let learnt = self.path.ends_with("home/known_hosts") || self.path.ends_with("home");
-        match source.kind() {
-            io::ErrorKind::PermissionDenied if learnt => {
+        match (source.kind(), needed) {
+            (io::ErrorKind::PermissionDenied, _) if learnt => {
                 write!(f, "; run: chown {user}: '{path}' && chmod u+rwX '{path}'")
             }
-            io::ErrorKind::PermissionDenied => {
+            (io::ErrorKind::PermissionDenied, Use::Read) => {
                 write!(f, "; run: chmod a+r '{path}' (and chmod a+x for the directories above it)")
             }
             _ => Ok(()),
