@@ -10,7 +10,8 @@
 //! standard input): it does so when the server has opened the session. Until then a second ssh may take over.
 
 use crate::{
-    diagnosis::{self, Cause, ChangedKey},
+    diagnosis::{self, Cause, ChangedKey, OWN_WORDS},
+    host_keys::{self, Way},
     sys,
 };
 use nix::{
@@ -21,6 +22,7 @@ use nix::{
 use std::{
     env,
     ffi::OsString,
+    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     os::{
@@ -50,6 +52,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long what ssh said last may take. Something that ssh started may hold the pipe, and sshfs waits for our end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// The wait status of an ssh that failed, where none was started: it exits with 255.
+const REFUSED: i32 = 255 << 8;
 
 /// How long sshfs may take to send its first bytes after it started us.
 const FIRST_BYTES: u16 = 5_000;
@@ -176,8 +181,15 @@ fn attempt(
             eprintln!("cannot note the state of the connection, ignoring: {e}");
         }
     };
+    let way = Way::of(arguments)?;
+    if let Err(unusable) = way.check() {
+        say(&unusable);
+        note(Entry::Refused(now()));
+        return Ok(Outcome::Failed { status: ExitStatus::from_raw(REFUSED), refused: true });
+    }
     let mut command = Command::new("ssh");
-    command.args(arguments).stderr(Stdio::piped());
+    // ssh takes the first value of an option.
+    command.args(way.options()?).args(arguments).stderr(Stdio::piped());
     sys::die_with_parent(&mut command);
     let mut ssh = command.spawn()?;
     let all_said = ssh.stderr.take().map(|stderr| said.pass_on(stderr));
@@ -191,14 +203,21 @@ fn attempt(
         }
         Some(status) => {
             wait_for_last_words();
-            let cause = diagnosis::diagnose(&String::from_utf8_lossy(&said.text()));
+            let said = String::from_utf8_lossy(&said.text()).into_owned();
+            let cause = diagnosis::diagnose(&said);
             note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
-            if let Cause::HostKeyChanged(change) = &cause {
-                explain(change);
+            if let (Cause::HostKeyChanged(_), Some(change)) = (&cause, ChangedKey::parse(&said)) {
+                explain(&change, &way);
             }
             Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }
     }
+}
+
+/// Says something that the user can rely on, in a line of its own.
+fn say(sentence: &dyn fmt::Display) {
+    // In one piece: another connection may be saying something.
+    _ = io::stderr().write_all(format!("\n{OWN_WORDS}{sentence}\n").as_bytes());
 }
 
 /// What ssh says, which goes on to the journal.
@@ -216,9 +235,11 @@ impl Said {
         thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
-                _ = io::stderr().write_all(&buffer[..length]);
+                let mut text = buffer[..length].to_vec();
+                text.retain(|byte| char::from(*byte) != OWN_WORDS);
+                _ = io::stderr().write_all(&text);
                 let mut said = said.text();
-                said.extend_from_slice(&buffer[..length]);
+                said.extend_from_slice(&text);
                 let too_much = said.len().saturating_sub(LAST_OF_SAID);
                 said.drain(..too_much);
             }
@@ -253,12 +274,14 @@ fn establish(ssh: &mut Child, limit: Option<Duration>) -> io::Result<Option<Exit
 
 /// Says what ssh leaves out: which key is known, and how to accept the new one. Only here can the file be read, and only
 /// here is it said when a connection is made anew, months after the mount.
-fn explain(change: &ChangedKey) {
-    let known = change.place.as_ref().and_then(|place| {
-        let known_hosts = fs::read_to_string(&place.file).ok()?;
-        fingerprint_of(known_hosts.lines().nth(place.line.checked_sub(1)?)?)
-    });
-    eprintln!("{}", ChangedKey { known, ..change.clone() });
+///
+/// What ssh said is not believed: a banner that a server shows before the login is in it, too.
+fn explain(change: &ChangedKey, way: &Way) {
+    let place = change.place.clone().filter(|place| way.has_file(place.file.as_ref()));
+    let host = change.host.clone().filter(|host| way.has_name(host));
+    let known =
+        place.as_ref().and_then(|place| fingerprint_of(&host_keys::line(place.file.as_ref(), place.line)?));
+    say(&ChangedKey { known, place, host, ..change.clone() });
 }
 
 /// The fingerprint of the key in a line of a `known_hosts` file.
@@ -317,6 +340,16 @@ mod tests {
         assert!(!Entry::Failed(5_000).answers_for_the_server(true, 5_001));
         assert!(Entry::Refused(5_000).answers_for_the_server(true, 5_001));
         assert!(!Entry::Connected.answers_for_the_server(false, 0));
+    }
+
+    #[test]
+    fn what_ssh_says_is_not_taken_for_ours() {
+        let forged = "printf 'a banner\\n\\001our own words\\n' >&2";
+        let mut ssh = Command::new("sh").args(["-c", forged]).stderr(Stdio::piped()).spawn().unwrap();
+        let said = Said::default();
+        _ = said.pass_on(ssh.stderr.take().unwrap()).recv();
+        ssh.wait().unwrap();
+        assert_eq!(*said.text(), b"a banner\nour own words\n");
     }
 
     #[test]

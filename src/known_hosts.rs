@@ -4,10 +4,10 @@
 //! in a mount unit could neither read nor add to.
 
 use crate::cli::Layout;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use nix::unistd::User;
 use std::{
-    os::unix::process::CommandExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     process::{Command, ExitCode, Output},
 };
 
@@ -44,14 +44,36 @@ fn try_forget(layout: &Layout, host: &str) -> Result<Vec<String>> {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw()).current_dir("/");
         command.output().context("cannot run ssh-keygen as the owner of the learnt host keys (are you root?)")
     };
+    let succeeded = |output: &Output| -> Result<()> {
+        // Without a word, it has only found nothing.
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() || said.trim().is_empty() {
+            return Ok(());
+        }
+        let foreign = file.metadata().is_ok_and(|metadata| metadata.uid() != user.uid.as_raw());
+        let remedy = if foreign {
+            format!(
+                "; it does not belong to the user that mounts run as: chown {}: '{}'",
+                user.name,
+                file.display()
+            )
+        } else {
+            String::new()
+        };
+        bail!("ssh-keygen cannot use {}: {}{remedy}", file.display(), said.trim())
+    };
+    if !file.try_exists().context("cannot look for the learnt host keys")? {
+        bail!("no key of {host} has been learnt ({} does not exist)", file.display());
+    }
     let found = keygen(["-lF", host])?;
+    succeeded(&found)?;
     let found = String::from_utf8_lossy(&found.stdout).into_owned();
     let keys: Vec<_> = found.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
     if keys.is_empty() {
         bail!("no key of {host} has been learnt ({})", file.display());
     }
     let removed = keygen(["-R", host])?;
-    ensure!(removed.status.success(), "ssh-keygen: {}", String::from_utf8_lossy(&removed.stderr).trim());
+    succeeded(&removed)?;
     Ok(keys)
 }
 

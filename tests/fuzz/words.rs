@@ -115,10 +115,10 @@ fn assert_harmless(spec: &Spec, policy: &Policy) {
     let paths =
         Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
     let (name, program) = (VolumeName::new("data").unwrap(), Path::new("/usr/bin/sshfs-docker"));
-    let plan = plan::plan(&name, spec, &paths, &Config::default(), program, None, false);
+    let plan = plan::plan(&name, spec, &paths, &Config::default(), program, false);
     let argv: Vec<_> = plan.argv.iter().map(String::as_str).collect();
     assert!(argv.iter().all(|argument| !argument.contains(char::is_control)), "{argv:?}");
-    let ["sshfs", remote, "/dev/fd/0", "-f", "-F", "none", pairs @ ..] = &argv[..] else {
+    let ["sshfs", remote, "/dev/fd/0", "-f", "-F", "/run/x/ssh-config/data", pairs @ ..] = &argv[..] else {
         panic!("another command line: {argv:?}");
     };
     assert!(!remote.starts_with('-') && remote.contains(':'), "{remote:?}");
@@ -136,6 +136,9 @@ fn assert_harmless(spec: &Spec, policy: &Policy) {
         let unescaped = option.replace("\\\\", "").replace("\\,", "");
         assert!(!unescaped.contains(',') && !unescaped.contains('\\'), "another option is in {option:?}");
     }
+    let (_, rest) =
+        plan.ssh_config.split_at(plan.ssh_config.find("UpdateHostKeys no\n").expect("ours comes first"));
+    assert_eq!(rest, "UpdateHostKeys no\nInclude /etc/x/ssh_config\n", "nothing of a volume is in it");
     for setting in &plan.kernel {
         let effect = catalogue::find(setting.name).unwrap().effect;
         assert!(matches!(effect, Effect::Kernel(_)), "{setting:?}");

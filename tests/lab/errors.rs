@@ -12,6 +12,7 @@ use crate::lab::{Container, Lab, Volume, poll};
 crate::cases![
     each_cause_gets_a_sentence_of_its_own,
     a_changed_host_key_is_refused,
+    known_host_keys_that_mounts_cannot_read_end_them,
     a_pinned_host_key_is_accepted_and_any_other_refused,
     a_dark_address_fails_in_time_and_holds_nobody_up,
     a_frozen_mount_holds_nobody_up,
@@ -98,6 +99,24 @@ fn refuse_a_changed_key(lab: &Lab, volume: &Volume, container: &Container, keys:
     }
     lab.host.sh(&command)?;
     volume.run("true").map(drop)
+}
+
+/// As `ssh-keygen -R` leaves the file if root runs it, which ssh itself advises.
+fn known_host_keys_that_mounts_cannot_read_end_them(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("unreadable")?;
+    volume.run("echo before > /d/file")?;
+    volume.wait_until_unmounted()?;
+    let file = "/var/lib/sshfs-docker/home/known_hosts";
+    lab.host.sh(&format!("chown root: {file}; chmod 600 {file}"))?;
+    let refused = volume.try_run("true")?.failure();
+    let command = format!("chown sshfs-docker: '{file}' && chmod u+rwX '{file}'");
+    lab.host.sh(&command)?;
+    let sentence = refused?;
+    for part in [&format!("{file} cannot be read by the user sshfs-docker"), &command] {
+        ensure!(sentence.contains(part), "no {part:?} in: {sentence}");
+    }
+    ensure!(volume.run("cat /d/file")? == "before", "refused for good");
+    Ok(())
 }
 
 fn a_pinned_host_key_is_accepted_and_any_other_refused(lab: &Lab) -> Result<()> {

@@ -220,7 +220,7 @@ impl Recorders {
         }
         let failed = client.mount(volume, "x");
         client.remove(volume).ok();
-        let meant = Meaning::of(case, &options, &self.world);
+        let meant = Meaning::of(volume, case, &options, &self.world);
         let sshfs = self.recorded(volume, "sshfs").unwrap_or_else(|| panic!("no sshfs: {case:?} {failed:?}"));
         meant.assert_of_sshfs(&SshfsCommand::read(&sshfs));
         let Some(ssh) = self.recorded(volume, "ssh") else {
@@ -283,7 +283,7 @@ struct Meaning {
 }
 
 impl Meaning {
-    fn of(case: &Case, options: &BTreeMap<String, String>, world: &World) -> Self {
+    fn of(volume: &str, case: &Case, options: &BTreeMap<String, String>, world: &World) -> Self {
         let file = |name: &str| world.path(name).to_string_lossy().into_owned();
         let (authority, path, url_port) = read_sshcmd(&options["sshcmd"]);
         let (user, host) = match authority.rsplit_once('@') {
@@ -307,6 +307,9 @@ impl Meaning {
         let mut set = |name: &str, value: &str| settings.insert(name.to_owned(), Some(value.to_owned()));
         if let Some(port) = options.get("port").or(url_port.as_ref()) {
             set("port", port);
+        }
+        if options.keys().any(|name| name.eq_ignore_ascii_case("HostKeyAlias")) {
+            set("stricthostkeychecking", "yes");
         }
         match case.password {
             Some(_) => set("numberofpasswordprompts", "1"),
@@ -342,7 +345,7 @@ impl Meaning {
             user,
             host: host.trim_matches(['[', ']']).to_owned(),
             remote: format!("{authority}:{path}"),
-            configuration: file("etc/ssh_config"),
+            configuration: file(&format!("run/ssh-config/{volume}")),
             subsystem: options.get("sftp_server").cloned(),
             settings,
         }

@@ -120,9 +120,15 @@ impl World {
     /// Asserts that of all volumes and mounts nothing is left, and no process of theirs.
     pub fn assert_empty(&self) {
         assert_eq!(self.site().snapshot(""), Snapshot::default());
-        for directory in
-            ["lib/volumes", "lib/secrets", "lib/mountpoints", "run/references", "run/credentials"]
-        {
+        for directory in [
+            "lib/volumes",
+            "lib/secrets",
+            "lib/mountpoints",
+            "run/references",
+            "run/credentials",
+            "run/host-keys",
+            "run/ssh-config",
+        ] {
             let left: Vec<_> = fs::read_dir(self.path(directory)).unwrap().flatten().collect();
             assert!(left.is_empty(), "{directory}: {left:?}");
         }
