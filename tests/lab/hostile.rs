@@ -99,7 +99,7 @@ fn an_endless_listing_ends_when_the_unit_has_used_up_its_memory(lab: &Lab) -> Re
     ensure!(listing.took < Duration::from_secs(60) && listing.stdout.is_empty(), "it goes on: {listing}");
     ensure!(!lab.host.try_sh(&format!("test -d {sshfs}"))?.ok(), "sshfs did not end");
     ensure!((LIMIT / 4..LIMIT + SHARED).contains(&peak), "sshfs had {peak} bytes when it ended");
-    println!("fault-count: greedy_servers=1 most_memory_of_sshfs_mib={}", peak >> 20);
+    println!("fault-count: greedy_servers=1 memory_of_a_greedy_sshfs_mib={}", peak >> 20);
     // It is that volume's trouble alone, and over when the server is sensible again.
     ensure!(lab.daemon()? == daemon, "the daemon is another one");
     other.exec("echo well > /d/file")?;
