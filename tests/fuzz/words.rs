@@ -286,7 +286,9 @@ const KEYWORDS: &[&str] = &[
 fn words_of_ssh(input: &[u8]) {
     let shown = diagnosis::diagnose(&text(input)).to_string();
     assert_readable(&shown);
-    assert!(shown.chars().count() < 1500, "{} characters", shown.chars().count());
+    // A sentence of our own may have long paths in it; what a server says is cut much earlier.
+    let most = if text(input).contains(diagnosis::OWN_WORDS) { 2_000 } else { 1_500 };
+    assert!(shown.chars().count() <= most, "{} characters", shown.chars().count());
 }
 
 const MOUNTINFO: &[&str] = &[
