@@ -2,7 +2,7 @@
 
 use super::{
     DriverError,
-    volumes::{Volume, Volumes, unverified},
+    volumes::{Volume, Volumes, warn_if_unverified},
 };
 use crate::{
     mount::{Made, Reason},
@@ -32,9 +32,7 @@ impl Volumes {
         let volume = self.find(name.as_str())?;
         let config = self.configuration().await?;
         let spec = volume.judge_again(&config.policy)?;
-        if let Some(option) = spec.weakened_host_key_checking() {
-            tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
-        }
+        warn_if_unverified(&name, &spec);
         let in_use = !volume.references().is_empty();
         let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
         let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());

@@ -2,7 +2,7 @@
 
 use super::{
     DriverError,
-    volumes::{Volume, Volumes, unverified},
+    volumes::{Volume, Volumes, warn_if_unverified},
 };
 use crate::{
     heal::stale::{self, Stale},
@@ -43,12 +43,12 @@ impl Volumes {
             return self.compare(&existing, &options, password).await;
         }
         // The policy may be another than before the wait.
-        let judged = self.configuration().await.and_then(|config| {
-            let spec = Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong)?;
-            Ok((config, spec))
-        });
-        let (config, spec) = match judged {
-            Ok(judged) => judged,
+        let judged = self
+            .configuration()
+            .await
+            .and_then(|config| Spec::parse(&options, password.is_some(), &config.policy).map_err(wrong));
+        let spec = match judged {
+            Ok(spec) => spec,
             Err(e) => {
                 lock.retire();
                 return Err(e);
@@ -64,11 +64,10 @@ impl Volumes {
         if has_password {
             tracing::warn!(volume = %name, "volume {name}: Docker itself keeps the option 'password' and shows it in clear (docker volume inspect); give a file or a credential of systemd's store with 'password_file' instead");
         }
-        if let Some(option) = spec.weakened_host_key_checking() {
-            tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
-        }
+        warn_if_unverified(&name, &spec);
         tracing::info!(volume = %name, remote = %spec.remote, "volume {name}: created for {}", spec.remote);
-        let volume = Volume::new(name.clone(), Ok(definition), &config.policy, References::default(), false);
+        let verdict = Ok(Arc::new(spec));
+        let volume = Volume::new(name.clone(), Some(definition), verdict, References::default(), false);
         self.by_name().insert(name, Arc::new(volume));
         Ok(())
     }

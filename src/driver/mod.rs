@@ -60,7 +60,14 @@ impl Driver {
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
             let mounted = mounted.contains(&mounter.mountpoint(&name));
-            let volume = Volume::new(name.clone(), definition, policy, references, mounted);
+            let (definition, verdict) = match definition {
+                Ok(definition) => {
+                    let verdict = volumes::judge(&definition, policy);
+                    (Some(definition), verdict)
+                }
+                Err(e) => (None, Err(e.to_string())),
+            };
+            let volume = Volume::new(name.clone(), definition, verdict, references, mounted);
             if let Err(reason) = volume.verdict() {
                 tracing::error!(volume = %name, "volume {name} cannot be used: {reason}");
             }

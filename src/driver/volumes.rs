@@ -8,7 +8,7 @@ use crate::{
     mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
-    store::{self, Definition, Store, Unreadable},
+    store::{self, Definition, Store},
     volume::{Policy, Remote, Spec, VolumeName},
 };
 use std::{
@@ -41,21 +41,16 @@ pub(super) struct Volume {
 }
 
 /// The checked options of a volume, or why it cannot be used.
-type Verdict = Result<Arc<Spec>, String>;
+pub(super) type Verdict = Result<Arc<Spec>, String>;
 
 impl Volume {
     pub(super) fn new(
         name: VolumeName,
-        definition: Result<Definition, Unreadable>,
-        policy: &Policy,
+        definition: Option<Definition>,
+        verdict: Verdict,
         references: References,
         mounted: bool,
     ) -> Self {
-        let verdict = match &definition {
-            Ok(definition) => judge(definition, policy),
-            Err(e) => Err(e.to_string()),
-        };
-        let definition = definition.ok();
         let sshcmd = definition.as_ref().and_then(|definition| definition.options.get("sshcmd"));
         Self {
             name,
@@ -91,7 +86,7 @@ impl Volume {
     }
 }
 
-fn judge(definition: &Definition, policy: &Policy) -> Verdict {
+pub(super) fn judge(definition: &Definition, policy: &Policy) -> Verdict {
     Spec::parse(&definition.options, definition.has_password, policy).map(Arc::new).map_err(|e| e.to_string())
 }
 
@@ -268,8 +263,15 @@ impl Volumes {
     }
 }
 
-/// What is said of a volume whose server may be anybody, wherever it is shown.
-pub(super) fn unverified(option: &str) -> String {
+/// Has the log say so where the server of a volume may be anybody.
+pub(super) fn warn_if_unverified(name: &VolumeName, spec: &Spec) {
+    if let Some(option) = spec.weakened_host_key_checking() {
+        tracing::warn!(volume = %name, "volume {name}: {}", unverified(option));
+    }
+}
+
+/// What is said of such a volume, wherever it is shown.
+fn unverified(option: &str) -> String {
     format!(
         "the server's host key is not verified ({option}): whoever is on the way can read and change everything"
     )

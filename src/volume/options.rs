@@ -238,12 +238,12 @@ impl Spec {
         for (name, text) in given.rest {
             spec.add(name, &text, policy)?;
         }
-        for host in spec.servers() {
-            if host_key_policy == HostKeyPolicy::Unverified && !matches_any(&policy.unverified, &host) {
-                return Err(OptionError::HostKeyChecking);
-            }
+        let servers = spec.servers();
+        let may_go_unverified = |host: &String| matches_any(&policy.unverified, host);
+        if host_key_policy == HostKeyPolicy::Unverified && !servers.iter().all(may_go_unverified) {
+            return Err(OptionError::HostKeyChecking);
         }
-        for host in spec.servers().into_iter().chain(spec.jump_hosts()) {
+        for host in servers.into_iter().chain(spec.jump_hosts()) {
             remote::check_host(host.split('%').next().unwrap_or_default())?;
             policy.hosts.check(&host)?;
         }
