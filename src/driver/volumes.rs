@@ -9,7 +9,7 @@ use crate::{
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
     store::{self, Definition, Store},
-    volume::{Policy, Remote, Spec, VolumeName},
+    volume::{Policy, Remote, Spec, VolumeName, options},
 };
 use std::{
     collections::BTreeMap,
@@ -51,10 +51,9 @@ impl Volume {
         references: References,
         mounted: bool,
     ) -> Self {
-        let sshcmd = definition.as_ref().and_then(|definition| definition.options.get("sshcmd"));
         Self {
             name,
-            remote: sshcmd.and_then(|sshcmd| Remote::parse(sshcmd).ok()),
+            remote: definition.as_ref().and_then(|definition| options::remote(&definition.options)),
             definition,
             verdict: Mutex::new(verdict),
             references: Mutex::new(references),

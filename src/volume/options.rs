@@ -314,6 +314,12 @@ pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
     Ok(Given::read(options)?.rest.into_keys().collect())
 }
 
+/// The remote of options that may be refused for another reason.
+#[must_use]
+pub fn remote(options: &Options) -> Option<Remote> {
+    Remote::parse(&Given::read(options).ok()?.take("sshcmd")?).ok()
+}
+
 /// A name that nobody has checked, as a message shows it: short, and only as far as it could be a name. What is behind
 /// that may be a password in the wrong place.
 #[must_use]

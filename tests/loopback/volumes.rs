@@ -13,6 +13,7 @@ cases![
     a_name_is_matched_exactly,
     bad_options_are_refused_with_a_reason,
     a_repeated_create_succeeds_and_another_one_names_the_difference,
+    a_remote_is_told_whatever_the_spelling_of_its_option,
     concurrent_creates_make_one_volume,
     created_at_is_rfc3339_and_stays,
     volumes_survive_sigkill,
@@ -85,6 +86,15 @@ fn bad_options_are_refused_with_a_reason() {
     }
     assert!(!world.daemon.log().contains("hunter2"));
     assert!(world.client().list().is_empty());
+}
+
+fn a_remote_is_told_whatever_the_spelling_of_its_option() {
+    let world = World::new();
+    let sshcmd = Sshd::sshcmd(&world.remote());
+    for (name, option) in [("capitals", "SSHCMD"), ("in-a-list", "auto_cache,sshcmd")] {
+        world.create_with(name, &[("sshcmd", ABSENT), (option, &sshcmd)]).ok();
+        assert_eq!(world.client().get(name).ok()["Volume"]["Status"]["remote"], sshcmd.as_str());
+    }
 }
 
 fn a_repeated_create_succeeds_and_another_one_names_the_difference() {
