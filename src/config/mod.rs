@@ -282,10 +282,10 @@ fn printable(text: &str) -> String {
     text.chars().take(200).map(|c| if shows(c) { c } else { ' ' }).collect()
 }
 
-fn gated_name(name: String) -> Result<String, ConfigError> {
+fn gated_name(name: String) -> Result<&'static str, ConfigError> {
     let meant = catalogue::find(&name).map(catalogue::names_meant).unwrap_or_default();
     match meant.first().and_then(|name| catalogue::find(name)) {
-        Some(entry) if matches!(entry.effect, Effect::Gated(_)) => Ok(entry.name.to_owned()),
+        Some(entry) if matches!(entry.effect, Effect::Gated(_)) => Ok(entry.name),
         _ => Err(ConfigError::NotGated(name)),
     }
 }

@@ -545,7 +545,7 @@ mod tests {
         ) {
             let mut options: Options = given.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
             options.insert("sshcmd".to_owned(), format!("alice@[::1]:{path}"));
-            let allowed = given.keys().map(|name| (*name).to_owned()).collect();
+            let allowed = given.keys().copied().collect();
             let policy = Policy { allowed, ..Policy::default() };
             let (command, settings) = read(&plan_for(&Spec::parse(&options, false, &policy).unwrap()));
             prop_assert_eq!(command.operands, [format!("alice@[::1]:{path}"), "/dev/fd/0".to_owned()]);

@@ -441,7 +441,7 @@ mod tests {
         for name in ["ProxyCommand", "ssh_command", "LocalCommand", "PKCS11Provider", "proxycommand"] {
             assert!(matches!(parse(&[(name, "x")]), Err(OptionError::Gated { .. })), "{name}");
         }
-        let policy = Policy { allowed: ["ProxyCommand".to_owned()].into(), ..Policy::default() };
+        let policy = Policy { allowed: ["ProxyCommand"].into(), ..Policy::default() };
         let given = options(&[("sshcmd", "h:/x"), ("ProxyCommand", "nc %h %p")]);
         assert_eq!(
             sshfs(&Spec::parse(&given, false, &policy).unwrap()),

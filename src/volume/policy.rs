@@ -10,7 +10,7 @@ use std::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Names of [`super::catalogue::Effect::Gated`] options that volumes may use.
-    pub allowed: BTreeSet<String>,
+    pub allowed: BTreeSet<&'static str>,
     /// Names of options that no volume may have.
     pub denied: BTreeSet<&'static str>,
     /// Options that no volume can change.

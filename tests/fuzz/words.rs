@@ -79,7 +79,7 @@ fn options(input: &[u8]) {
         return assert_readable(&e.to_string());
     }
     let gated = CATALOGUE.iter().filter(|entry| matches!(entry.effect, Effect::Gated(_)));
-    let all = gated.map(|entry| entry.name.to_owned()).collect();
+    let all = gated.map(|entry| entry.name).collect();
     let strict = Policy { host_keys: HostKeyPolicy::Yes, refuse_password: true, ..Policy::default() };
     let any = || vec![HostPattern::parse("*").unwrap()];
     let permissive = Policy { allowed: all, unverified: any(), ..Policy::default() };
