@@ -93,6 +93,20 @@ pub struct Serve {
     pub layout: Layout,
 }
 
+/// What every command of the administrator understands.
+#[derive(Args, Clone, Debug)]
+pub struct Admin {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the driver listens
+    #[arg(long, value_name = "PATH", default_value = "/run/sshfs-docker.sock", hide = true)]
+    pub socket: PathBuf,
+    /// Directories and user.
+    #[command(flatten)]
+    pub layout: Layout,
+}
+
 /// Where everything is, and who runs sshfs. The defaults are those of the package.
 #[derive(Args, Clone, Debug)]
 pub struct Layout {

@@ -3,9 +3,11 @@
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
 //! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, and gives running
-//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key.
+//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key. [`admin`] are the commands of an
+//! administrator.
 
 pub mod activation;
+pub mod admin;
 pub mod agent;
 pub mod askpass;
 pub mod cli;
