@@ -23,7 +23,9 @@ fn main() -> ExitCode {
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
         Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
         Command::Graft(graft) => graft::run(&graft),
-        Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
+        Command::RunSshfs { connection, agent, directory, argv } => {
+            supervisor::run(connection, agent.as_deref(), directory, &argv)
+        }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),

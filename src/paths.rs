@@ -22,6 +22,8 @@
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
+//!   mounts/CONNECTION/           of the unit of the mount with this number of a FUSE connection, 0755, goes with it
+//!     health.json                what the unit knows of its connection; schema 1
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
@@ -168,6 +170,18 @@ impl Paths {
     #[must_use]
     pub fn ssh_config_of(&self, name: &VolumeName) -> PathBuf {
         self.ssh_configs().join(name.as_str())
+    }
+
+    /// The directories of the units of mounts.
+    #[must_use]
+    pub fn mount_directories(&self) -> PathBuf {
+        self.runtime.join("mounts")
+    }
+
+    /// The one of the mount with this number of a FUSE connection.
+    #[must_use]
+    pub fn mount_directory(&self, connection: u32) -> PathBuf {
+        self.mount_directories().join(connection.to_string())
     }
 
     /// The directories in which relays to agents listen.

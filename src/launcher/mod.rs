@@ -77,6 +77,10 @@ pub struct Session {
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
     pub on_failure: String,
+    /// A directory that is made for it and goes with it, the only one that it may write to apart from its home.
+    pub directory: PathBuf,
+    /// `NAME=value` fields that the journal adds to whatever it says.
+    pub journal_fields: Vec<String>,
 }
 
 /// Why the process was not started.

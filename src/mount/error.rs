@@ -4,6 +4,7 @@ use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
 use crate::{
     diagnosis::{self, Cause},
     launcher::LaunchError,
+    notice,
     volume::{AgentSocket, Spec},
 };
 use nix::errno::Errno;
@@ -82,6 +83,7 @@ impl MountError {
 }
 
 fn said_meanwhile(said: &str) -> String {
+    let said = notice::without(said);
     let said = diagnosis::clean(said.lines().last().unwrap_or(""));
     if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
 }

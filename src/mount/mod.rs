@@ -82,6 +82,7 @@ impl Mounter {
         // Mounts must not see each other's: they run as one user.
         directories::ensure(&paths.agents(), 0o700)?;
         directories::ensure(&paths.agent_in_unit(), 0o711)?;
+        directories::ensure(&paths.mount_directories(), 0o711)?;
         let prober = Arc::new(Prober::new(program.clone()));
         Ok(Self { paths, launcher, prober, program })
     }
@@ -213,10 +214,17 @@ impl Mounter {
         let connection = self.our_mount(name)?.device;
         self.prober.is_new(connection);
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let mut argv =
-            [&self.program.to_string_lossy(), "run-sshfs", "--connection", &connection.minor.to_string()]
-                .map(str::to_owned)
-                .to_vec();
+        let directory = self.paths.mount_directory(connection.minor);
+        let mut argv = [
+            &self.program.to_string_lossy(),
+            "run-sshfs",
+            "--connection",
+            &connection.minor.to_string(),
+            "--directory",
+            &directory.to_string_lossy(),
+        ]
+        .map(str::to_owned)
+        .to_vec();
         if plan.agent.is_some() {
             argv.extend([
                 "--agent".to_owned(),
@@ -234,6 +242,8 @@ impl Mounter {
             askpass: plan.askpass,
             agent: plan.agent,
             on_failure: format!("sshfs-docker-failed@{name}.service"),
+            directory,
+            journal_fields: vec![format!("VOLUME={name}"), format!("REMOTE={}", spec.remote)],
         };
         let out_of_time =
             |report: &Report| MountError::Deadline { after: config.mount_timeout, said: report.said() };
