@@ -151,6 +151,35 @@ pub fn of_errno(errno: Errno) -> Cause {
 }
 
 impl Cause {
+    /// A short name that stays the same, for counting and for the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown-host",
+            Self::Refused => "refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut => "timed-out",
+            Self::HostKeyChanged(_) => "host-key-changed",
+            Self::HostKeyUnknown => "host-key-unknown",
+            Self::HostKeyRevoked => "host-key-revoked",
+            Self::HostKey(sentence) if ChangedKey::is_told_by(sentence) => "host-key-changed",
+            Self::HostKey(_) => "known-hosts-unusable",
+            Self::AccessDenied { .. } => "login-refused",
+            Self::TooManyKeys => "too-many-attempts",
+            Self::BadKey(_) => "key-unusable",
+            Self::NoAgent(_) => "agent-unusable",
+            Self::NoCommonAlgorithm(_) => "no-common-algorithm",
+            Self::NoSftp => "no-sftp",
+            Self::NoDirectory => "no-directory",
+            Self::NotADirectory => "not-a-directory",
+            Self::DirectoryDenied => "directory-denied",
+            Self::BadConfiguration(_) => "bad-ssh-config",
+            Self::NoProgram(_) => "program-missing",
+            Self::Closed(_) => "connection-closed",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// Whether another attempt would end the same, and might lock the account.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

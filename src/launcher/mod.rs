@@ -154,6 +154,31 @@ pub enum LaunchError {
     },
 }
 
+impl LaunchError {
+    /// A short name of the cause that stays the same.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bus(_) => "no-systemd",
+            Self::BusHangs => "systemd-hangs",
+            Self::Refused(_) => "unit-refused",
+            Self::NoSuchCredential => "no-credential",
+            Self::NoSuchFile(_) => "no-file",
+            Self::NotAFile(_) => "not-a-file",
+            Self::FileHangs(_) => "file-hangs",
+            Self::NoAgent(_) => "no-agent",
+            Self::NotASocket(_) => "not-a-socket",
+            Self::LongName { .. } => "name-too-long",
+            Self::AgentNeedsSystemd => "agent-needs-systemd",
+            Self::Credential(_) => "credential-unreadable",
+            Self::Sealed => "password-sealed",
+            Self::NoUser(_) => "no-user",
+            Self::Unit { .. } => "unit-failed",
+            Self::Start { .. } => "not-started",
+        }
+    }
+}
+
 /// A way to run the processes of mounts, each under a unit name such as `sshfs-docker-mount-data.service`.
 pub trait Launcher: Send + Sync + std::fmt::Debug {
     /// Starts `session`; done when its program runs.

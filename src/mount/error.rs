@@ -70,6 +70,22 @@ pub enum MountError {
 }
 
 impl MountError {
+    /// A short name of the cause that stays the same, for counting and for the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Remote(cause) | Self::Keys { cause, .. } => cause.kind(),
+            Self::Deadline { .. } => "timed-out",
+            Self::Foreign(_) => "foreign-mount",
+            Self::Hidden(_) => "mount-hidden",
+            Self::Hanging => "mount-hanging",
+            Self::NotProven => "no-process",
+            Self::Fuse(error) => error.kind(),
+            Self::Launch(error) => error.kind(),
+            Self::Local { .. } => "local-file",
+        }
+    }
+
     /// What ssh or sshfs said about a volume with these options.
     #[must_use]
     pub fn remote(cause: Cause, spec: &Spec) -> Self {
@@ -111,6 +127,19 @@ pub enum UnmountError {
     /// /proc cannot be read.
     #[error("cannot read /proc: {0}")]
     Proc(#[from] io::Error),
+}
+
+impl UnmountError {
+    /// A short name of the cause that stays the same.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Held(_) | Self::Busy(_) => "in-use",
+            Self::Foreign(_) => "foreign-mount",
+            Self::Failed { .. } => "not-unmounted",
+            Self::Proc(_) => "no-proc",
+        }
+    }
 }
 
 fn holders_text(holders: &[Holder]) -> String {
