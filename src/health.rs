@@ -16,8 +16,8 @@ use crate::{
     mount::mountinfo::Device,
     notice::Notice,
     paths::Paths,
-    references::Uptime,
     replace::{self, Durability},
+    uptime::Uptime,
 };
 use serde::{Deserialize, Serialize};
 use std::{

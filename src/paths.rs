@@ -20,6 +20,7 @@
 //!   references/NAME.json         who holds the volume, 0600; schema 1
 //!   locks/NAME                   held while the volume is changed, by the daemon or by its healing
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
+//!   history/NAME.json            what happened to the volume since boot, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
 //!   mounts/CONNECTION/           of the unit of the mount with this number of a FUSE connection, 0755, goes with it
@@ -146,6 +147,12 @@ impl Paths {
     #[must_use]
     pub fn healing(&self) -> PathBuf {
         self.runtime.join("healing")
+    }
+
+    /// What happened to volumes.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.runtime.join("history")
     }
 
     /// The `known_hosts` files of volumes that pin a key.

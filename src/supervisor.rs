@@ -18,8 +18,8 @@ use crate::{
     health::{Change, Health},
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
     notice::{Notice, Sorter},
-    references::Uptime,
     sys,
+    uptime::Uptime,
 };
 use libsystemd::logging::{Priority, connected_to_journal, journal_send};
 use nix::{

@@ -3,6 +3,7 @@
 //!
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
 
+pub mod containers;
 mod error;
 pub mod fuse;
 pub mod holders;
@@ -15,20 +16,21 @@ pub use error::{MountError, UnmountError};
 
 use crate::{
     config::Config,
-    diagnosis, directories,
+    diagnosis, directories, events,
+    health::Health,
     launcher::{self, LaunchError, Launcher, Session},
     paths::Paths,
     replace::{self, Durability},
     volume::{AgentSocket, Spec, VolumeName, agent::LONGEST_SOCKET},
 };
 use holders::Holder;
-use mountinfo::Mount;
+use mountinfo::{Device, Mount};
 use nix::errno::Errno;
 use plan::Plan;
 use probe::{Answer, Prober};
 use report::Report;
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -115,11 +117,18 @@ impl Mounter {
         self.launcher.outlives_us()
     }
 
-    /// The mountpoints of all volumes that are mounted, dead or alive.
-    pub fn all_mounted(&self) -> io::Result<HashSet<PathBuf>> {
+    /// The file systems at the mountpoints of all volumes that are mounted, dead or alive.
+    pub fn all_mounted(&self) -> io::Result<HashMap<PathBuf, Device>> {
         let view = self.paths.mountpoints();
-        let mounts = mountinfo::own()?.into_iter().map(|mount| mount.mountpoint);
-        Ok(mounts.filter(|mountpoint| mountpoint.parent() == Some(&view)).collect())
+        let mounts = mountinfo::own()?.into_iter();
+        let ours = mounts.filter(|mount| mount.mountpoint.parent() == Some(&view));
+        Ok(ours.map(|mount| (mount.mountpoint, mount.device)).collect())
+    }
+
+    /// What the unit of a mount says of its connection; None where it has ended, or was made by a version that did not.
+    #[must_use]
+    pub fn health(&self, mount: Device) -> Option<Health> {
+        Health::read(&self.paths, mount)
     }
 
     /// What the kernel has mounted for a volume, dead or alive.
@@ -184,7 +193,7 @@ impl Mounter {
         let result = self.mount_anew(name, spec, config, deadline).await;
         match &result {
             Ok(()) => tracing::info!(
-                volume = %name, remote = %spec.remote, unit = %unit(name),
+                message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit = %unit(name),
                 "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
             ),
             Err(_) => self.tear_down(name).await,
@@ -363,7 +372,7 @@ impl Mounter {
         if self.mounted(name)?.is_some() {
             return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
-        tracing::info!(volume = %name, unit = %unit(name), "volume {name}: unmounted");
+        tracing::info!(message_id = events::UNMOUNTED, volume = %name, unit = %unit(name), "volume {name}: unmounted");
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use sshfs_docker::{
     health::Health,
     mount::mountinfo::Device,
     paths::Paths,
-    references::{ReferenceBook, Uptime},
+    references::ReferenceBook,
     sealing::Sealer,
     store::{self, Store},
+    uptime::Uptime,
     volume::{
         VolumeName,
         catalogue::{self, Effect},
