@@ -121,7 +121,7 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
         tracing::warn!(
             "systemd is not PID 1: sshfs runs as a child process, and the mounts end with this daemon"
         );
-        Box::new(ChildLauncher::new(&options.layout.user, paths.credentials(), &paths.home())?)
+        Box::new(ChildLauncher::new(&options.layout.user, paths)?)
     };
     let store =
         Store::open(paths, Sealer::of_this_host()).context("cannot open the definitions of volumes")?;

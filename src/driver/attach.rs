@@ -40,6 +40,7 @@ impl Volumes {
         match &result {
             Ok(Made::Before) => {}
             Ok(Made::Anew) => {
+                self.look_at_mount(&volume);
                 self.history.note(&name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
             }
             Err(e) => self

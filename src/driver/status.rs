@@ -149,7 +149,8 @@ impl Volumes {
         }
     }
 
-    fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
+    /// What is known of the mount, and what its unit says.
+    pub(super) fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
         let mut known = volume.known_mount();
         let health = known.device.and_then(|device| self.mounter.health(device));
         known.has_told |= health.is_some();

@@ -2,7 +2,7 @@
 //! file descriptors and command line as the unit, without its sandbox; the mounts end with the daemon.
 
 use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
-use crate::{directories, sys, volume::CredentialSource};
+use crate::{directories, paths::Paths, sys, volume::CredentialSource};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, chown},
@@ -41,13 +41,15 @@ struct Running {
 }
 
 impl ChildLauncher {
-    /// A launcher whose children run as `user`, with copies of their credentials below `credentials`.
-    pub fn new(user: &str, credentials: PathBuf, home: &Path) -> Result<Self, LaunchError> {
+    /// A launcher whose children run as `user`.
+    pub fn new(user: &str, paths: &Paths) -> Result<Self, LaunchError> {
+        let (credentials, home) = (paths.credentials(), &paths.home());
         let user =
             User::from_name(user).ok().flatten().ok_or_else(|| LaunchError::NoUser(user.to_owned()))?;
         directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
         // Those of a killed daemon, whose mounts ended with it.
-        for left in fs::read_dir(&credentials).into_iter().flatten().flatten() {
+        let made_for_children = [&credentials, &paths.mount_directories()];
+        for left in made_for_children.into_iter().flat_map(fs::read_dir).flatten().flatten() {
             remove_directory(&left.path());
         }
         // In a unit, StateDirectory= does this.
