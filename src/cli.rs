@@ -37,6 +37,15 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Print what is counted, in the text format of Prometheus
+    Metrics {
+        /// Replace this file, for the textfile collector of node_exporter
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),

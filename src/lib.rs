@@ -27,6 +27,7 @@ pub mod known_hosts;
 pub mod launcher;
 pub mod locks;
 pub mod logging;
+pub mod metrics;
 pub mod mount;
 pub mod notice;
 pub mod paths;

@@ -4,6 +4,7 @@
 //! Each prints for people, or one JSON object with `--json`. The exit codes are [`EXIT_FAILED`] and those of clap.
 
 pub mod client;
+pub mod metrics;
 pub mod output;
 
 use anyhow::Result;
