@@ -134,6 +134,11 @@ impl Guest {
         self.init()?.try_sh(script)
     }
 
+    /// The same for one that may take longer than usual.
+    pub fn try_sh_within(&self, script: &str, limit: Duration) -> Result<Output> {
+        self.init()?.shell(script, &[], limit)
+    }
+
     /// Writes a file, readable by root alone.
     pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
         self.init()?.put(path, content)
