@@ -40,7 +40,6 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l confi
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l state -d 'Definitions and mountpoints' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l runtime -d 'What a reboot may forget' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l user -d 'The user that runs sshfs and ssh' -r
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l look-again -d 'Only ask for another healing if sshfs has died again'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -s h -l help -d 'Print help'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l configuration -d 'Configuration of the administrator' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l state -d 'Definitions and mountpoints' -r -F

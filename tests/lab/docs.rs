@@ -161,6 +161,7 @@ fn take(lab: &Lab, page: &str, step: &Step) -> Result<()> {
         Step::File { path, content } => {
             let path = Path::new(DIRECTORY).join(path);
             let path = path.to_str().context("a path")?;
+            lab.host.sh(&format!("mkdir -p \"$(dirname '{path}')\""))?;
             lab.host.put(path, content.as_bytes())?;
             lab.host.sh(&format!("chmod 644 '{path}'")).map(drop)
         }

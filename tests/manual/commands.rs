@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// What each command is called with, and what it does.
 pub fn commands(program: &Command) -> String {
     let mut lines = ".Bl -tag -width Ds\n".to_owned();
-    for command in program.get_subcommands() {
+    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
         let own: Vec<_> = options(command).filter(|option| !is_common(program, option)).collect();
         let short = |option: &&Arg| format!(" Op {}", name(option));
         let arguments: String =
@@ -42,8 +42,7 @@ fn list(options: &[&Arg]) -> String {
 }
 
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
-    let own =
-        |option: &&Arg| !option.is_hide_set() && !["help", "version"].contains(&option.get_id().as_str());
+    let own = |option: &&Arg| !["help", "version"].contains(&option.get_id().as_str());
     command.get_arguments().filter(|argument| !argument.is_positional()).filter(own)
 }
 

@@ -1,7 +1,8 @@
 //! Completions for shells: what clap_complete makes of the command line, and the names of volumes.
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
+use std::collections::BTreeSet;
 
 /// Lists the names of the volumes, for those who may read them.
 const VOLUMES: &str = "command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\\.json$//p'";
@@ -9,7 +10,7 @@ const VOLUMES: &str = "command ls /var/lib/sshfs-docker/volumes 2>/dev/null | co
 /// Files and what belongs into them.
 pub fn scripts(program: &mut Command) -> [(&'static str, String); 3] {
     [
-        ("completions/sshfs-docker.bash", bash(&script(Shell::Bash, program))),
+        ("completions/sshfs-docker.bash", bash(program)),
         ("completions/_sshfs-docker", zsh(&script(Shell::Zsh, program))),
         ("completions/sshfs-docker.fish", fish(&script(Shell::Fish, program), program)),
     ]
@@ -21,30 +22,53 @@ fn script(shell: Shell, program: &mut Command) -> String {
     String::from_utf8(script).expect("text")
 }
 
-/// The script offers the names of arguments, as "<HOST>", in the place of arguments: those of volumes become volumes, the
-/// others nothing.
-fn bash(script: &str) -> String {
-    let mut lines = format!("_sshfs_docker_volumes() {{\n    {VOLUMES}\n}}\n\n");
-    for line in script.lines() {
-        let list =
-            line.split_once("opts=\"").and_then(|(indent, rest)| Some((indent, rest.strip_suffix('"')?)));
-        lines += &match list {
-            Some((indent, list)) => {
-                let words: Vec<_> = list.split(' ').filter_map(word).collect();
-                format!("{indent}opts=\"{}\"\n", words.join(" "))
-            }
-            None => format!("{line}\n"),
-        };
+/// Written here: what clap_complete 4.6 makes for bash has no way from a program with a '-' in its name to its commands.
+fn bash(program: &Command) -> String {
+    let mut commands = String::new();
+    let mut with_value = BTreeSet::new();
+    for command in program.get_subcommands() {
+        let options: Vec<_> = command.get_arguments().filter(|argument| !argument.is_positional()).collect();
+        let mut words: Vec<_> = options.iter().filter_map(|option| long(option)).collect();
+        words.push("--help".to_owned());
+        if takes_volumes(command) {
+            words.push("$(_sshfs_docker_volumes)".to_owned());
+        }
+        commands += &format!("        {}) words=\"{}\" ;;\n", command.get_name(), words.join(" "));
+        let valued = options.iter().filter(|option| option.get_action().takes_values());
+        with_value.extend(valued.filter_map(|option| long(option)));
     }
-    lines
+    let names: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
+    format!(
+        "_sshfs_docker_volumes() {{
+    {VOLUMES}
+}}
+
+_sshfs_docker() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} command=${{COMP_WORDS[1]}} words=
+    # The value of an option: a file, as bash itself completes it.
+    case ${{COMP_WORDS[COMP_CWORD - 1]}} in
+        {}) return ;;
+    esac
+    [[ $COMP_CWORD -gt 1 ]] || command=
+    case $command in
+        '') words=\"{} --help --version\" ;;
+{commands}    esac
+    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))
+}}
+
+complete -F _sshfs_docker -o bashdefault -o default sshfs-docker
+",
+        with_value.into_iter().collect::<Vec<_>>().join(" | "),
+        names.join(" ")
+    )
 }
 
-fn word(word: &str) -> Option<&str> {
-    match word {
-        _ if word.contains("VOLUME") => Some("$(_sshfs_docker_volumes)"),
-        _ if word.contains(['<', '[', '.']) => None,
-        _ => Some(word),
-    }
+fn long(option: &Arg) -> Option<String> {
+    option.get_long().map(|name| format!("--{name}"))
+}
+
+fn takes_volumes(command: &Command) -> bool {
+    command.get_positionals().any(|argument| argument.get_id().as_str().starts_with("volume"))
 }
 
 fn zsh(script: &str) -> String {
@@ -66,10 +90,8 @@ fn zsh(script: &str) -> String {
 }
 
 fn fish(script: &str, program: &Command) -> String {
-    let names_volumes = |command: &&Command| {
-        command.get_positionals().any(|argument| argument.get_id().as_str().starts_with("volume"))
-    };
-    let commands: Vec<_> = program.get_subcommands().filter(names_volumes).map(Command::get_name).collect();
+    let commands: Vec<_> =
+        program.get_subcommands().filter(|command| takes_volumes(command)).map(Command::get_name).collect();
     format!(
         "{script}complete -c sshfs-docker -n \"__fish_seen_subcommand_from {}\" -f -a \"({VOLUMES})\"\n",
         commands.join(" ")

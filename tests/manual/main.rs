@@ -34,18 +34,23 @@ fn check(path: &str, expected: &str) {
 
 /// The command line without what only the program itself uses.
 fn command_line() -> clap::Command {
-    let mut full = Cli::command();
-    full.build();
-    let shown =
-        full.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");
-    clap::Command::new("sshfs-docker").version(env!("CARGO_PKG_VERSION")).subcommands(shown.cloned())
+    let full = Cli::command();
+    let shown = full.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
+        let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+        let about = command.get_about().cloned().unwrap_or_default();
+        // Names are static text where clap is built as small as here.
+        clap::Command::new(&*command.get_name().to_owned().leak()).about(about).args(arguments)
+    });
+    clap::Command::new("sshfs-docker").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }
 
 #[test]
 fn the_page_of_the_program_has_all_its_commands() {
     let page = read("man/sshfs-docker.8");
-    let page = mdoc::replace(&page, "commands", &commands::commands(&command_line()));
-    let page = mdoc::replace(&page, "common options", &commands::common_options(&command_line()));
+    let mut program = command_line();
+    program.build();
+    let page = mdoc::replace(&page, "commands", &commands::commands(&program));
+    let page = mdoc::replace(&page, "common options", &commands::common_options(&program));
     check("man/sshfs-docker.8", &page);
 }
 
