@@ -32,7 +32,7 @@ use std::{
 ///
 /// - AES-GCM first: twice the throughput of OpenSSH's first choice where the CPU has AES instructions. `^` puts them in
 ///   front of the client's own list, so that nothing else changes.
-const DEFAULTS: &[(&str, Option<&str>)] = &[
+pub const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("reconnect", None),
     ("ServerAliveInterval", Some("10")),
     ("ServerAliveCountMax", Some("3")),

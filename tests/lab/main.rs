@@ -10,6 +10,8 @@ mod hostile_sftp;
 mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
+#[path = "../support/pages.rs"]
+mod pages;
 
 mod agent;
 mod boot;
@@ -18,6 +20,7 @@ mod container_faults;
 mod containers;
 mod dark;
 mod data;
+mod docs;
 mod engine;
 mod errors;
 mod escapes;
@@ -30,7 +33,6 @@ mod leaks;
 mod load;
 mod package;
 mod policies;
-mod readme;
 mod reboot;
 mod removal;
 mod restarts;
@@ -65,7 +67,7 @@ pub(crate) use cases;
 /// The order matters in one respect: the removal of the package comes last.
 const THEMES: [(&str, &[Case]); 25] = [
     ("package", package::CASES),
-    ("readme", readme::CASES),
+    ("docs", docs::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
     ("container_faults", container_faults::CASES),
