@@ -3,13 +3,14 @@
 //! The rules that keep data safe meet here:
 //!
 //! - Get, List and Path read memory. Nothing they need is held during I/O.
-//! - Create, Mount, Remove and the unmounting run under the lock of their volume, and under no other.
+//! - Create, Mount, Remove, Set and the unmounting run under the lock of their volume, and under no other.
 //! - A definition is on disk, and a reference in the book, before the answer leaves.
 //! - Nothing below a mountpoint is ever deleted.
 
 mod attach;
 mod define;
 mod error;
+mod redefine;
 mod volumes;
 
 pub use error::DriverError;
@@ -19,7 +20,7 @@ use crate::{
     heal::record::HealingBook,
     locks::VolumeLocks,
     mount::{Mounter, Reason},
-    protocol::{Caller, VolumeDriver, VolumeInfo},
+    protocol::{Administration, Caller, Change, Redefined, VolumeDriver, VolumeInfo},
     references::{ReferenceBook, Uptime},
     store::{Store, Stored},
     volume::options::Options,
@@ -162,5 +163,13 @@ impl VolumeDriver for Driver {
     fn list(&self) -> Vec<VolumeInfo> {
         let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
         volumes.iter().map(|volume| self.volumes.info(volume)).collect()
+    }
+}
+
+impl Administration for Driver {
+    type Error = DriverError;
+
+    async fn set(&self, name: &str, change: Change) -> Result<Redefined, DriverError> {
+        self.volumes.set(name, change).await
     }
 }
