@@ -20,7 +20,6 @@ pub mod driver;
 pub mod heal;
 pub mod host_keys;
 mod json;
-pub mod known_hosts;
 pub mod launcher;
 pub mod locks;
 pub mod logging;

@@ -101,13 +101,20 @@ fn made_by_root(device: Device) -> Option<bool> {
 
 /// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.
 fn describe(pid: u32) -> String {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     // A process chooses its own name.
-    let command: String = read("comm").chars().filter(|c| !c.is_control()).collect();
-    match container_id(&read("cgroup")) {
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let command: String = comm.chars().filter(|c| !c.is_control()).collect();
+    match container_of(pid) {
         Some(id) => format!("container {id} ({command}, pid {pid})"),
         None => format!("process {pid} ({command})"),
     }
+}
+
+/// The container that a process runs in.
+#[must_use]
+pub fn container_of(pid: u32) -> Option<String> {
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    container_id(&cgroup).map(str::to_owned)
 }
 
 /// The first twelve digits of the container's id, as `docker ps` shows it. Engines put the whole id into the name of the
