@@ -50,6 +50,13 @@ pub enum Command {
     Status(Status),
     /// Change options of a volume for its next mount
     Set(Set),
+    /// Look for what is wrong with this host, and say what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor {
+        /// Directories and user.
+        #[command(flatten)]
+        admin: Admin,
+    },
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -147,6 +154,10 @@ pub struct Set {
     #[command(flatten)]
     pub admin: Admin,
 }
+
+const DOCTOR_HELP: &str = "\
+Each finding is 'ok', a 'warning' or a 'problem', with its remedy. The exit code is 1 where there is a problem. Nothing is
+changed, and nothing takes longer than half a minute.";
 
 /// What every command of the administrator understands.
 #[derive(Args, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use sshfs_docker::{
-    admin::{self, forget_host_key, set, status},
+    admin::{self, doctor, forget_host_key, set, status},
     agent::relay,
     askpass,
     cli::{Cli, Command},
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::ForgetHostKey { host, admin } => admin::exit(forget_host_key::run(&admin, &host)),
         Command::Status(arguments) => admin::exit(status::run(&arguments)),
         Command::Set(arguments) => admin::exit(set::run(&arguments)),
+        Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),

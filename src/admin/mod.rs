@@ -5,6 +5,7 @@
 
 pub mod client;
 mod command;
+pub mod doctor;
 pub mod forget_host_key;
 pub mod output;
 pub mod set;

@@ -127,6 +127,26 @@ fn cut(text: &str, width: usize) -> String {
     short
 }
 
+/// The lines of a text that is broken between words. A word that is longer stays whole: it may be a command to copy.
+#[must_use]
+pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        let is_full = width.is_some_and(|width| line > 0 && line + 1 + word.chars().count() > width);
+        match lines.last_mut() {
+            Some(last) if !is_full => {
+                if line > 0 {
+                    last.push(' ');
+                }
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// How wide the terminal is; None where the output goes elsewhere, so that nothing is cut.
 #[must_use]
 pub fn columns() -> Option<usize> {
@@ -150,6 +170,13 @@ mod tests {
         let plain = anstream::adapter::strip_str(&table.render(None)).to_string();
         assert_eq!(plain, "VOLUME         STATE\na              mounted\na-longer-name  unmounted\n");
     }
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrap("a bc def  ghi", Some(6)), ["a bc", "def", "ghi"]);
+        assert_eq!(wrap("a longer-than-that", Some(6)), ["a", "longer-than-that"]);
+        assert_eq!(wrap("a bc def", None), ["a bc def"]);
+    }
+
     #[test]
     fn the_widest_column_is_cut_first_and_none_beyond_recognition() {
         let mut widths = [10, 40, 12];

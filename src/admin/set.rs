@@ -68,12 +68,11 @@ pub fn run(arguments: &cli::Set) -> Result<bool> {
     let body = json!({"Name": name, "Opts": options, "Unset": arguments.unset});
     let answer: Answer = serde_json::from_value(client.call("SshfsDocker.Set", &body)?)
         .context("the driver's answer cannot be read")?;
-    let users = match answer.mounted {
-        true => {
-            let volume = client.call("VolumeDriver.Get", &json!({"Name": name}))?;
-            users::of(Path::new(volume["Volume"]["Mountpoint"].as_str().unwrap_or_default()))?
-        }
-        false => Vec::new(),
+    let users = if answer.mounted {
+        let volume = client.call("VolumeDriver.Get", &json!({"Name": name}))?;
+        users::of(Path::new(volume["Volume"]["Mountpoint"].as_str().unwrap_or_default()))?
+    } else {
+        Vec::new()
     };
     let restart =
         (answer.mounted && !answer.differences.is_empty()).then(|| format!("sshfs-docker restart {name}"));
@@ -85,9 +84,9 @@ pub fn run(arguments: &cli::Set) -> Result<bool> {
         users,
     };
     if arguments.admin.json {
-        output::json(&report)?
+        output::json(&report)?;
     } else {
-        show(&report)
+        show(&report);
     }
     Ok(true)
 }

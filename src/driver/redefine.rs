@@ -87,9 +87,10 @@ impl Volumes {
     ) -> PasswordChange {
         let Some(password) = password else { return PasswordChange::Keep };
         let stored_name = name.clone();
-        let stored = match old.has_password {
-            true => self.on_disk(move |store| store.password(&stored_name)).await.ok(),
-            false => None,
+        let stored = if old.has_password {
+            self.on_disk(move |store| store.password(&stored_name)).await.ok()
+        } else {
+            None
         };
         if stored.as_ref() == Some(&password) {
             PasswordChange::Keep
@@ -105,13 +106,12 @@ impl Volumes {
             return Ok(());
         }
         let unknown = |source| DriverError::Holders { name: volume.name.clone(), source };
-        let holders = match self.mounter.mounted(&volume.name).map_err(unknown)? {
-            Some(mount) => self.mounter.holders(&mount).await.map_err(unknown)?,
-            // A dead mount in a container is one, too.
-            None => {
-                let stale = stale::find(&volume.name, &old, None).await.map_err(unknown)?;
-                stale.iter().map(Stale::holder).collect()
-            }
+        let holders = if let Some(mount) = self.mounter.mounted(&volume.name).map_err(unknown)? {
+            self.mounter.holders(&mount).await.map_err(unknown)?
+        } else {
+            // A container with a dead mount is one, too.
+            let stale = stale::find(&volume.name, &old, None).await.map_err(unknown)?;
+            stale.iter().map(Stale::holder).collect()
         };
         if holders.is_empty() && volume.references().is_empty() {
             return Ok(());

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn facts(status: Value) -> Facts {
+    fn facts(status: &Value) -> Facts {
         Facts::read(&json!({"Name": "data", "Mountpoint": "", "Status": status})).unwrap()
     }
 
@@ -165,7 +165,7 @@ mod tests {
             (json!({"state": "mounted", "unhealed": ["container x at /d"]}), false),
             (json!({}), false),
         ] {
-            assert_eq!(facts(status.clone()).is_in_order(), in_order, "{status}");
+            assert_eq!(facts(&status).is_in_order(), in_order, "{status}");
         }
     }
 
@@ -173,10 +173,10 @@ mod tests {
     fn the_worst_error_is_told_with_its_age() {
         let now = humantime::parse_rfc3339("2026-11-21T12:10:00Z").unwrap();
         let last = json!({"last_error": "refused", "last_error_at": "2026-11-21T12:08:00Z"});
-        assert_eq!(facts(last).error(now).as_deref(), Some("refused (2m ago)"));
+        assert_eq!(facts(&last).error(now).as_deref(), Some("refused (2m ago)"));
         let all = json!({"error": "denied", "trouble": "died", "last_error": "refused"});
-        assert_eq!(facts(all).error(now).as_deref(), Some("denied"));
-        assert_eq!(facts(json!({"state": "mounted"})).error(now), None);
+        assert_eq!(facts(&all).error(now).as_deref(), Some("denied"));
+        assert_eq!(facts(&json!({"state": "mounted"})).error(now), None);
     }
 
     #[test]

@@ -19,24 +19,20 @@ use serde_json::{Value, json};
 /// `password` left out), `users` ([`super::users::User`]) and `journal` (lines).
 pub fn run(arguments: &cli::Status) -> Result<bool> {
     let client = Client::new(&arguments.admin.socket);
-    match &arguments.volume {
-        Some(name) => {
-            let answer = client.call("VolumeDriver.Get", &json!({"Name": name.as_str()}))?;
-            let facts = Facts::read(&answer["Volume"])?;
-            page::show(&facts, name, arguments)?;
-            Ok(facts.is_in_order())
-        }
-        None => {
-            let volumes = list(&client)?;
-            if arguments.admin.json {
-                let all: Vec<_> = volumes.iter().map(Facts::json).collect();
-                output::json(&json!({"volumes": all}))?;
-            } else {
-                table::show(&volumes);
-            }
-            Ok(volumes.iter().all(Facts::is_in_order))
-        }
+    if let Some(name) = &arguments.volume {
+        let answer = client.call("VolumeDriver.Get", &json!({"Name": name.as_str()}))?;
+        let facts = Facts::read(&answer["Volume"])?;
+        page::show(&facts, name, arguments)?;
+        return Ok(facts.is_in_order());
     }
+    let volumes = list(&client)?;
+    if arguments.admin.json {
+        let all: Vec<_> = volumes.iter().map(Facts::json).collect();
+        output::json(&json!({"volumes": all}))?;
+    } else {
+        table::show(&volumes);
+    }
+    Ok(volumes.iter().all(Facts::is_in_order))
 }
 
 fn list(client: &Client) -> Result<Vec<Facts>> {

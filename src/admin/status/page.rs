@@ -16,6 +16,7 @@ use crate::{
 use anyhow::Result;
 use serde_json::json;
 use std::{
+    fmt::Write,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -79,7 +80,7 @@ struct Page(String);
 impl Page {
     fn line(&mut self, label: &str, value: &str) {
         if !anstream::adapter::strip_str(value).to_string().is_empty() {
-            self.0.push_str(&format!("{}{value}\n", painted(FAINT, &format!("{label:12}"))));
+            _ = writeln!(self.0, "{}{value}", painted(FAINT, &format!("{label:12}")));
         }
     }
 
