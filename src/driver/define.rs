@@ -25,7 +25,7 @@ impl Volumes {
         if let Some(password) = &password {
             options::check_password(password.expose()).map_err(wrong)?;
         }
-        // Without waiting for a mount that is being made: definitions do not change.
+        // Without waiting for a mount that is being made.
         if let Ok(existing) = self.find(name.as_str()) {
             return self.compare(&existing, &options, password).await;
         }
@@ -79,7 +79,7 @@ impl Volumes {
         new: &Options,
         password: Option<Secret>,
     ) -> Result<(), DriverError> {
-        let Some(definition) = &existing.definition else { return Err(existing.unusable()) };
+        let Some(definition) = existing.definition() else { return Err(existing.unusable()) };
         let names: BTreeSet<_> = definition.options.keys().chain(new.keys()).collect();
         let differs = |name: &&String| definition.options.get(*name) != new.get(*name);
         let mut differing: Vec<_> =
@@ -105,7 +105,7 @@ impl Volumes {
         let name = VolumeName::new(name).map_err(|_| DriverError::NotFound(name.to_owned()))?;
         let lock = self.locks.lock(&name).await;
         let volume = self.find(name.as_str())?;
-        if volume.definition.is_none() {
+        if volume.definition().is_none() {
             // It may be all that is left of what the user wrote.
             return Err(volume.unusable());
         }
@@ -141,8 +141,8 @@ impl Volumes {
     /// A container whose mount is dead, of which the host has none any more, is a user too: it would be given what is
     /// created under the name later.
     async fn refuse_while_containers_have_it(&self, volume: &Volume) -> Result<(), DriverError> {
-        let Some(remote) = &volume.remote else { return Ok(()) };
-        let held = match stale::find(&volume.name, remote, None).await {
+        let Some(remote) = volume.remote() else { return Ok(()) };
+        let held = match stale::find(&volume.name, &remote, None).await {
             Ok(stale) if stale.is_empty() => return Ok(()),
             Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
             Err(e) => UnmountError::from(e),
@@ -153,13 +153,13 @@ impl Volumes {
 
 /// Takes the password out of the options before anything else looks at them. In any case: a misspelt `Password` is a
 /// secret too.
-fn take_password(options: &mut Options) -> Option<Secret> {
+pub(super) fn take_password(options: &mut Options) -> Option<Secret> {
     let key = options.keys().find(|key| key.eq_ignore_ascii_case("password"))?.clone();
     options.remove(&key).map(Secret::new)
 }
 
 /// A key file that is missing is better told at create than at the first `docker run`.
-async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
+pub(super) async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
     let password_file = match &spec.password {
         Some(PasswordSource::Credential(source)) => Some(source),
         Some(PasswordSource::Stored) | None => None,

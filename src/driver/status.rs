@@ -112,7 +112,7 @@ impl Volumes {
                 tell("error", reason.into());
             }
         }
-        if let Some(remote) = &volume.remote {
+        if let Some(remote) = volume.remote() {
             tell("remote", remote.to_string().into());
         }
         tell("references", volume.references().total().into());
@@ -144,7 +144,7 @@ impl Volumes {
         VolumeInfo {
             name: volume.name.to_string(),
             mountpoint: known.device.map(|_| self.mounter.mountpoint(&volume.name)),
-            created_at: volume.definition.as_ref().map(|d| store::format_time(d.created_at)),
+            created_at: volume.definition().map(|d| store::format_time(d.created_at)),
             status,
         }
     }

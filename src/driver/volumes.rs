@@ -27,12 +27,8 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Volume {
     pub(super) name: VolumeName,
-    /// None where the file cannot be read; the volume is still listed, or Docker would forget it too.
-    pub(super) definition: Option<Definition>,
-    /// Known also where the policy forbids the volume.
-    pub(super) remote: Option<Remote>,
-    /// How its options were judged last.
-    verdict: Mutex<Verdict>,
+    /// Replaced as a whole when its options are changed.
+    defined: Mutex<Defined>,
     references: Mutex<References>,
     /// What is known of its mount, for Get.
     mount: Mutex<KnownMount>,
@@ -60,6 +56,24 @@ impl Drop for Mounting<'_> {
     }
 }
 
+/// What the user defined, and what it comes to.
+#[derive(Debug)]
+struct Defined {
+    /// None where the file cannot be read; the volume is still listed, or Docker would forget it too.
+    definition: Option<Arc<Definition>>,
+    /// Known also where the policy forbids the volume.
+    remote: Option<Remote>,
+    /// How its options were judged last.
+    verdict: Verdict,
+}
+
+impl Defined {
+    fn new(definition: Option<Definition>, verdict: Verdict) -> Self {
+        let remote = definition.as_ref().and_then(|definition| options::remote(&definition.options));
+        Self { definition: definition.map(Arc::new), remote, verdict }
+    }
+}
+
 /// The checked options of a volume, or why it cannot be used.
 pub(super) type Verdict = Result<Arc<Spec>, String>;
 
@@ -73,9 +87,7 @@ impl Volume {
     ) -> Self {
         Self {
             name,
-            remote: definition.as_ref().and_then(|definition| options::remote(&definition.options)),
-            definition,
-            verdict: Mutex::new(verdict),
+            defined: Mutex::new(Defined::new(definition, verdict)),
             references: Mutex::new(references),
             mount: Mutex::new(KnownMount { device: mount, ..KnownMount::default() }),
         }
@@ -104,17 +116,36 @@ impl Volume {
         Mounting(self)
     }
 
+    fn defined(&self) -> MutexGuard<'_, Defined> {
+        self.defined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the user defined; None where the file cannot be read.
+    pub(super) fn definition(&self) -> Option<Arc<Definition>> {
+        self.defined().definition.clone()
+    }
+
+    /// Known also where the policy forbids the volume.
+    pub(super) fn remote(&self) -> Option<Remote> {
+        self.defined().remote.clone()
+    }
+
     /// How its options were judged last.
     pub(super) fn verdict(&self) -> Verdict {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.defined().verdict.clone()
     }
 
     /// Judges the options by the policy as it is now.
     pub(super) fn judge_again(&self, policy: &Policy) -> Result<Arc<Spec>, DriverError> {
-        if let Some(definition) = &self.definition {
-            *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = judge(definition, policy);
+        if let Some(definition) = self.definition() {
+            self.defined().verdict = judge(&definition, policy);
         }
         self.verdict().map_err(|_| self.unusable())
+    }
+
+    /// Takes other options, which are on disk, from the next mount on.
+    pub(super) fn redefine(&self, definition: Definition, spec: Arc<Spec>) {
+        *self.defined() = Defined::new(Some(definition), Ok(spec));
     }
 
     pub(super) fn references(&self) -> MutexGuard<'_, References> {
@@ -244,11 +275,11 @@ impl Volumes {
     }
 
     async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
-        let Some(remote) = &volume.remote else { return Ok(()) };
+        let Some(remote) = volume.remote() else { return Ok(()) };
         if self.healing.read(&volume.name).unhealed.is_empty() {
             return Ok(());
         }
-        let stale = stale::find(&volume.name, remote, live).await?;
+        let stale = stale::find(&volume.name, &remote, live).await?;
         self.healing.forget_gone(&volume.name, &stale)
     }
 

@@ -1,6 +1,7 @@
 //! What a volume is: its name, its remote directory and its options. Pure: no file, no socket, no process.
 
 pub mod agent;
+pub mod amendment;
 pub mod catalogue;
 pub mod credential;
 pub mod host_key;
@@ -12,6 +13,7 @@ pub mod secret;
 mod spelling;
 
 pub use agent::AgentSocket;
+pub use amendment::Amendment;
 pub use credential::CredentialSource;
 pub use host_key::HostKey;
 pub use name::VolumeName;

@@ -311,7 +311,12 @@ impl Spec {
 
 /// The names of the options that are given in some spelling or list.
 pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
-    Ok(Given::read(options)?.rest.into_keys().collect())
+    Ok(parts(options)?.into_keys().collect())
+}
+
+/// What is given in some spelling or list, by the names of the catalogue.
+pub(super) fn parts(options: &Options) -> Result<BTreeMap<&'static str, String>, OptionError> {
+    Ok(Given::read(options)?.rest)
 }
 
 /// The remote of options that may be refused for another reason.
