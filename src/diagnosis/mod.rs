@@ -10,7 +10,7 @@ pub use changed_key::{ChangedKey, fingerprint};
 use crate::agent;
 
 use nix::errno::Errno;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// In front of a line that `sshfs-docker connect` itself says. It takes the character out of what ssh says, part of which
 /// is a server's words: none of them can be taken for ours.
@@ -69,6 +69,7 @@ pub enum Cause {
 /// Finds the cause in what was said. `said` is the whole text in the order it came.
 #[must_use]
 pub fn diagnose(said: &str) -> Cause {
+    let said = &without_debugging(said);
     let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
     let says = |needle: &str| said.contains(needle);
 
@@ -145,6 +146,17 @@ pub fn diagnose(said: &str) -> Cause {
         return Cause::Closed(line);
     }
     Cause::Other(last_words(said))
+}
+
+/// With LogLevel=DEBUG ssh also tells of files that it need not find, in the words in which it tells what ends it.
+fn without_debugging(said: &str) -> Cow<'_, str> {
+    let is_debugging =
+        |line: &str| ["debug1: ", "debug2: ", "debug3: "].iter().any(|level| line.starts_with(level));
+    if said.lines().any(is_debugging) {
+        said.split_inclusive('\n').filter(|line| !is_debugging(line)).collect()
+    } else {
+        said.into()
+    }
 }
 
 /// The cause that an error number stands for, where a running mount answers with one.
@@ -326,6 +338,11 @@ read: Connection reset by peer\n";
                 Cause::Other("sshfs ended without saying why".to_owned()),
             ),
             ("", Cause::Other("sshfs ended without saying why".to_owned())),
+            (
+                "debug1: load_hostkeys: fopen /x: No such file or directory\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n\
+                 ssh: connect to host storage port 22: Connection refused\r\n",
+                Cause::Refused,
+            ),
             ("a\nb\u{1b}[31m\nc\nd\n", Cause::Other("b[31m; c; d".to_owned())),
         ] {
             assert_eq!(diagnose(said), cause, "{said}");
