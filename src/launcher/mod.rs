@@ -49,8 +49,8 @@ pub fn credential_path(id: &str) -> String {
 /// How the process reaches an ssh agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentAccess {
-    /// The installed unit that listens for it, as long as the process lives.
-    pub unit: String,
+    /// The installed unit that listens for it, as long as the process lives; none where somebody else does.
+    pub unit: Option<String>,
     /// The directory in which it listens.
     pub directory: PathBuf,
     /// What the process sees that directory as. Nobody else does.
@@ -76,7 +76,9 @@ pub struct Session {
     /// Its agent.
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
-    pub on_failure: String,
+    pub on_failure: Option<String>,
+    /// Directories that it may write to, beside those of its sandbox.
+    pub writable: Vec<PathBuf>,
 }
 
 /// Why the process was not started.
