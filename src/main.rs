@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use sshfs_docker::{
+    admin,
     agent::relay,
     askpass,
     cli::{Cli, Command},
@@ -26,6 +27,8 @@ fn main() -> ExitCode {
         Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
+        Command::Check(options) => admin::check::run(&options),
+        Command::Measure { no_write, mountpoint } => admin::check::measure(&mountpoint, !no_write),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

@@ -3,7 +3,9 @@
 //!
 //! Each prints for people, or one JSON object with `--json`. The exit codes are [`EXIT_FAILED`] and those of clap.
 
+pub mod check;
 pub mod client;
+pub mod command_line;
 pub mod output;
 
 use anyhow::Result;
