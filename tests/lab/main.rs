@@ -13,6 +13,7 @@ mod lab;
 
 mod agent;
 mod boot;
+mod check;
 mod connection;
 mod container_faults;
 mod containers;
@@ -63,7 +64,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 26] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -75,6 +76,7 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),
