@@ -12,7 +12,7 @@ use crate::{
     store::Definition,
     volume::{
         Secret, Spec, VolumeName,
-        options::{self, Options, PasswordSource},
+        options::{self, Options},
     },
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
@@ -160,15 +160,9 @@ pub(super) fn take_password(options: &mut Options) -> Option<Secret> {
 
 /// A key file that is missing is better told at create than at the first `docker run`.
 pub(super) async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
-    let password_file = match &spec.password {
-        Some(PasswordSource::Credential(source)) => Some(source),
-        Some(PasswordSource::Stored) | None => None,
-    };
-    for (option, source) in [("identity_file", spec.identity.as_ref()), ("password_file", password_file)] {
-        if let Some(source) = source {
-            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
-            launcher::check_source(source).await.map_err(wrong)?;
-        }
+    for (option, source) in spec.credential_files() {
+        let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+        launcher::check_source(source).await.map_err(wrong)?;
     }
     Ok(())
 }

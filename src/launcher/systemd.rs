@@ -186,7 +186,8 @@ struct Launch {
     device: OwnedFd,
     report: OwnedFd,
     environment: Vec<String>,
-    on_failure: String,
+    on_failure: Option<String>,
+    writable: Vec<String>,
     agent: Option<AgentAccess>,
     directory: PathBuf,
     journal_fields: Vec<String>,
@@ -208,7 +209,16 @@ impl Launch {
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
         let Session {
-            description, argv, device, report, on_failure, agent, directory, journal_fields, ..
+            description,
+            argv,
+            device,
+            report,
+            on_failure,
+            writable,
+            agent,
+            directory,
+            journal_fields,
+            ..
         } = session;
         Ok(Self {
             directory,
@@ -219,6 +229,7 @@ impl Launch {
             report,
             environment,
             on_failure,
+            writable: writable.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             agent,
             plain,
             encrypted: sealed,
@@ -233,7 +244,7 @@ impl Launch {
     ) -> zbus::Result<OwnedObjectPath> {
         // `no-env-expand`: a remote path may contain `$`. Only the Ex form has it.
         let command = vec![(self.argv[0].as_str(), self.argv.clone(), vec!["no-env-expand"])];
-        let agent = self.agent.as_ref().map(|agent| agent.unit.as_str());
+        let agent = self.agent.as_ref().and_then(|agent| agent.unit.as_deref());
         let mut properties = vec![
             ("Description", Value::from(self.description.as_str())),
             // The job is done when the program was executed, and fails when it could not be.
@@ -251,8 +262,6 @@ impl Launch {
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
             ("Before", Value::from(vec!["docker.service", "podman.service"])),
             ("After", Value::from([&["network.target", "network-online.target"], agent.as_slice()].concat())),
-            // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
-            ("OnFailure", Value::from(vec![self.on_failure.as_str()])),
             // A failed unit must not stay: systemd would keep its copy of the FUSE device and accesses would hang.
             ("CollectMode", Value::from("inactive-or-failed")),
             // But it stays as long as this connection, which asks it why.
@@ -264,6 +273,13 @@ impl Launch {
         if let Ok(directory) = self.directory.strip_prefix("/run") {
             properties
                 .push(("RuntimeDirectory", Value::from(vec![directory.to_string_lossy().into_owned()])));
+        }
+        if let Some(unit) = &self.on_failure {
+            // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
+            properties.push(("OnFailure", Value::from(vec![unit.as_str()])));
+        }
+        if !self.writable.is_empty() {
+            properties.push(("ReadWritePaths", Value::from(self.writable.clone())));
         }
         for (property, list) in
             [("LoadCredential", &self.plain), ("LoadCredentialEncrypted", &self.encrypted)]
@@ -278,7 +294,9 @@ impl Launch {
         let (directory, seen_at) = (directory.to_string_lossy(), seen_at.to_string_lossy());
         // Only wanted: whoever restarts the listener must not end the mount. The directory and not the socket is bound,
         // so that the socket of a restarted listener is seen.
-        properties.push(("Wants", Value::from(vec![listener.as_str()])));
+        if let Some(listener) = listener {
+            properties.push(("Wants", Value::from(vec![listener.as_str()])));
+        }
         properties.push((
             "BindReadOnlyPaths",
             Value::from(vec![(directory.as_ref(), seen_at.as_ref(), false, 0_u64)]),

@@ -250,7 +250,8 @@ impl Mounter {
             credentials: plan.credentials,
             askpass: plan.askpass,
             agent: plan.agent,
-            on_failure: format!("sshfs-docker-failed@{name}.service"),
+            on_failure: Some(format!("sshfs-docker-failed@{name}.service")),
+            writable: Vec::new(),
             directory,
             journal_fields: vec![format!("VOLUME={name}"), format!("REMOTE={}", spec.remote)],
         };
@@ -376,8 +377,8 @@ impl Mounter {
         Ok(())
     }
 
-    /// Ends the unit and detaches whatever is left. Goes on when a step fails, and reports each.
-    async fn tear_down(&self, name: &VolumeName) {
+    /// Ends the unit and detaches whatever is left, used or not. Goes on when a step fails, and reports each.
+    pub async fn tear_down(&self, name: &VolumeName) {
         let unit = unit(name);
         if let Err(e) = self.launcher.stop(&unit).await {
             tracing::warn!(volume = %name, unit, "cannot stop {unit}, going on: {e}");

@@ -124,7 +124,7 @@ pub fn plan(
     }
     let kernel = kernel_options(spec, config);
     let agent = spec.agent.as_ref().map(|_| AgentAccess {
-        unit: format!("sshfs-docker-agent@{name}.socket"),
+        unit: Some(format!("sshfs-docker-agent@{name}.socket")),
         directory: paths.agent_directory(name),
         seen_at: paths.agent_in_unit(),
     });
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(values(&plan, "IdentityAgent"), ["/run/x/agent/socket"]);
         assert_eq!(values(&plan, "IdentitiesOnly"), ["yes"]);
         let access = plan.agent.unwrap();
-        assert_eq!(access.unit, "sshfs-docker-agent@data.socket");
+        assert_eq!(access.unit.as_deref(), Some("sshfs-docker-agent@data.socket"));
         assert_eq!(access.directory, Path::new("/run/x/agents/data"));
         assert!(!plan.argv.join(" ").contains("/run/user"));
         assert_eq!(plan_of(&[]).agent, None);

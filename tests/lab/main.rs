@@ -15,6 +15,7 @@ mod pages;
 
 mod agent;
 mod boot;
+mod check;
 mod connection;
 mod container_faults;
 mod containers;
@@ -65,7 +66,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 26] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -77,6 +78,7 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),
