@@ -6,7 +6,7 @@ use sshfs_docker::{
     askpass,
     cli::{Cli, Command},
     connection, daemon,
-    heal::{self, graft},
+    heal::{self, graft, restart},
     known_hosts,
     mount::probe,
     supervisor,
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
+        Command::Restart { json, volume, layout } => restart::run(&layout, &volume, json),
         Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),

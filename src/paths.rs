@@ -22,6 +22,7 @@
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
+//!   host-keys/NAME:2, …          the same for a second sshfs of the volume, after a restart
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
@@ -29,7 +30,7 @@
 //!   lock                         one daemon at a time
 //! ```
 
-use crate::volume::VolumeName;
+use crate::volume::{Generation, VolumeName};
 use std::path::PathBuf;
 
 /// The name of a volume's file in every directory that has one JSON file per volume.
@@ -152,10 +153,10 @@ impl Paths {
         self.runtime.join("host-keys")
     }
 
-    /// The one of this volume.
+    /// The one of this sshfs.
     #[must_use]
-    pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
-        self.pinned_host_keys().join(name.as_str())
+    pub fn pinned_host_key(&self, generation: &Generation) -> PathBuf {
+        self.pinned_host_keys().join(generation.to_string())
     }
 
     /// The `-F` files of ssh.
@@ -164,10 +165,10 @@ impl Paths {
         self.runtime.join("ssh-config")
     }
 
-    /// The one of this volume.
+    /// The one of this sshfs.
     #[must_use]
-    pub fn ssh_config_of(&self, name: &VolumeName) -> PathBuf {
-        self.ssh_configs().join(name.as_str())
+    pub fn ssh_config_of(&self, generation: &Generation) -> PathBuf {
+        self.ssh_configs().join(generation.to_string())
     }
 
     /// The directories in which relays to agents listen.

@@ -9,7 +9,7 @@ use crate::{
     protocol::Caller,
     references::Uptime,
 };
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::path::PathBuf;
 use tokio::time::{Instant, timeout_at};
 
 /// Ids are 64 characters long; a longer one is no id.
@@ -35,8 +35,7 @@ impl Volumes {
         warn_if_unverified(&name, &spec);
         let in_use = !volume.references().is_empty();
         let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
-        let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());
-        volume.mounted.store(is_mounted, Ordering::Relaxed);
+        volume.note_mount(self.mounter.mounted(&name).ok().flatten().as_ref());
         let made = result.map_err(|source| DriverError::Mount {
             name: name.clone(),
             remote: spec.remote.to_string(),

@@ -18,7 +18,7 @@ use crate::{
     config::LiveConfig,
     heal::record::HealingBook,
     locks::VolumeLocks,
-    mount::{Mounter, Reason},
+    mount::{Mounter, Reason, fuse},
     protocol::{Caller, VolumeDriver, VolumeInfo},
     references::{ReferenceBook, Uptime},
     store::{Store, Stored},
@@ -28,7 +28,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -59,7 +59,7 @@ impl Driver {
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
-            let mounted = mounted.contains(&mounter.mountpoint(&name));
+            let mounted = mounted.get(&mounter.mountpoint(&name)).map(|mount| fuse::generation(mount, &name));
             let (definition, verdict) = match definition {
                 Ok(definition) => {
                     let verdict = volumes::judge(&definition, policy);
@@ -91,14 +91,14 @@ impl Driver {
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         let by_name = self.volumes.by_name();
-        (by_name.len(), by_name.values().filter(|v| v.mounted.load(Ordering::Relaxed)).count())
+        (by_name.len(), by_name.values().filter(|volume| volume.is_mounted()).count())
     }
 
     /// Whether the host is no worse off without this process: all mounts outlive it, and none is left to be unmounted.
     #[must_use]
     pub fn is_dispensable(&self) -> bool {
         let mounts_outlive_us = self.volumes.mounter.mounts_outlive_us();
-        self.volumes.by_name().values().filter(|v| v.mounted.load(Ordering::Relaxed)).all(|volume| {
+        self.volumes.by_name().values().filter(|volume| volume.is_mounted()).all(|volume| {
             let references = volume.references();
             mounts_outlive_us && !references.is_empty() && !references.are_in_doubt(Uptime::now())
         })
@@ -110,7 +110,7 @@ impl Driver {
     pub async fn sweep(&self) {
         self.volumes.take_note_of_mounts().await;
         let mounted: Vec<_> = self.volumes.by_name().values().cloned().collect();
-        for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
+        for volume in mounted.into_iter().filter(|volume| volume.is_mounted()) {
             self.volumes.forget_lost_references(&volume).await;
             if volume.references().is_empty() {
                 self.volumes.unmount_if_unused(&volume.name, Reason::Swept).await;

@@ -3,21 +3,21 @@
 use super::DriverError;
 use crate::{
     config::{Config, LiveConfig},
-    heal::{record::HealingBook, stale},
+    heal::{
+        record::HealingBook,
+        stale::{self, Stale},
+    },
     locks::VolumeLocks,
-    mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
+    mount::{Mounter, Reason, UnmountError, fuse, mountinfo::Mount},
     protocol::VolumeInfo,
     references::{ReferenceBook, References, Uptime},
     store::{self, Definition, Store},
-    volume::{Policy, Remote, Spec, VolumeName, options},
+    volume::{Generation, Policy, Remote, Spec, VolumeName, options},
 };
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{task::spawn_blocking, time::timeout};
@@ -36,8 +36,8 @@ pub(super) struct Volume {
     /// How its options were judged last.
     verdict: Mutex<Verdict>,
     references: Mutex<References>,
-    /// What mountinfo said when it was last asked, for Get.
-    pub(super) mounted: AtomicBool,
+    /// Which sshfs serves its mount, if there is one: what mountinfo said when it was last asked, for Get.
+    mounted: Mutex<Option<Generation>>,
 }
 
 /// The checked options of a volume, or why it cannot be used.
@@ -49,7 +49,7 @@ impl Volume {
         definition: Option<Definition>,
         verdict: Verdict,
         references: References,
-        mounted: bool,
+        mounted: Option<Generation>,
     ) -> Self {
         Self {
             name,
@@ -57,7 +57,7 @@ impl Volume {
             definition,
             verdict: Mutex::new(verdict),
             references: Mutex::new(references),
-            mounted: AtomicBool::new(mounted),
+            mounted: Mutex::new(mounted),
         }
     }
 
@@ -76,6 +76,20 @@ impl Volume {
 
     pub(super) fn references(&self) -> MutexGuard<'_, References> {
         self.references.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is mounted, as far as is known.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.mounted().is_some()
+    }
+
+    /// Notes what mountinfo says.
+    pub(super) fn note_mount(&self, mount: Option<&Mount>) {
+        *self.mounted() = mount.map(|mount| fuse::generation(mount, &self.name));
+    }
+
+    fn mounted(&self) -> MutexGuard<'_, Option<Generation>> {
+        self.mounted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why it cannot be used.
@@ -142,7 +156,7 @@ impl Volumes {
     /// Unmounts, and tells Get. The caller holds the volume's lock.
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
         self.mounter.unmount(&volume.name, reason).await?;
-        volume.mounted.store(false, Ordering::Relaxed);
+        volume.note_mount(None);
         match self.healing.forget(&volume.name) {
             Ok(false) => {}
             Ok(true) => self.mounter.forget_failed_healing(&volume.name).await,
@@ -176,29 +190,32 @@ impl Volumes {
         let Ok(mounted) = self.mounter.all_mounted() else { return };
         let volumes: Vec<_> = self.by_name().values().cloned().collect();
         for volume in volumes {
-            let seen = mounted.contains(&self.mounter.mountpoint(&volume.name));
-            if seen == volume.mounted.load(Ordering::Relaxed)
-                && self.healing.read(&volume.name).unhealed.is_empty()
-            {
+            let seen = mounted.get(&self.mounter.mountpoint(&volume.name));
+            let seen = seen.map(|mount| fuse::generation(mount, &volume.name));
+            if seen == *volume.mounted() && self.healing.read(&volume.name).unhealed.is_empty() {
                 continue;
             }
             // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.
             let Ok(_lock) = timeout(LOCK_PATIENCE, self.locks.lock(&volume.name)).await else { continue };
             let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
-            volume.mounted.store(mount.is_some(), Ordering::Relaxed);
-            if let Err(e) = self.forget_healed(&volume, mount.map(|mount| mount.device)).await {
+            volume.note_mount(mount.as_ref());
+            if let Err(e) = self.forget_healed(&volume, mount.as_ref()).await {
                 tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);
             }
         }
     }
 
-    async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
-        let Some(remote) = &volume.remote else { return Ok(()) };
+    async fn forget_healed(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<()> {
         if self.healing.read(&volume.name).unhealed.is_empty() {
             return Ok(());
         }
-        let stale = stale::find(&volume.name, remote, live).await?;
+        let stale = self.stale(volume, live).await?;
         self.healing.forget_gone(&volume.name, &stale)
+    }
+
+    /// Mounts of the volume that are not the `live` one: they are dead, or of an sshfs before the last restart.
+    pub(super) async fn stale(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<Vec<Stale>> {
+        stale::find(&volume.name, live.map(|mount| mount.device)).await
     }
 
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
@@ -211,7 +228,8 @@ impl Volumes {
         let _lock = self.locks.lock(&volume.name).await;
         let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
         let Ok(holders) = self.mounter.holders(&mount).await else { return };
-        if !holders.is_empty() {
+        let Ok(stale) = self.stale(volume, Some(&mount)).await else { return };
+        if !holders.is_empty() || !stale.is_empty() {
             return;
         }
         let mut references = volume.references();
@@ -223,12 +241,12 @@ impl Volumes {
 
     /// What Get and List tell.
     pub(super) fn info(&self, volume: &Volume) -> VolumeInfo {
-        let mounted = volume.mounted.load(Ordering::Relaxed);
+        let mounted = volume.mounted().clone();
         let mut status = serde_json::Map::new();
         let mut tell = |key: &str, value: serde_json::Value| _ = status.insert(key.to_owned(), value);
         match volume.verdict() {
             Ok(spec) => {
-                tell("state", if mounted { "mounted" } else { "unmounted" }.into());
+                tell("state", if mounted.is_some() { "mounted" } else { "unmounted" }.into());
                 if let Some(option) = spec.weakened_host_key_checking() {
                     tell("warning", unverified(option).into());
                 }
@@ -242,8 +260,8 @@ impl Volumes {
             tell("remote", remote.to_string().into());
         }
         tell("references", volume.references().total().into());
-        if mounted {
-            tell("unit", unit(&volume.name).into());
+        if let Some(generation) = &mounted {
+            tell("unit", generation.unit().into());
         }
         let record = self.healing.read(&volume.name);
         if let Some(trouble) = record.trouble {
@@ -255,7 +273,7 @@ impl Volumes {
         }
         VolumeInfo {
             name: volume.name.to_string(),
-            mountpoint: mounted.then(|| self.mounter.mountpoint(&volume.name)),
+            mountpoint: mounted.is_some().then(|| self.mounter.mountpoint(&volume.name)),
             created_at: volume.definition.as_ref().map(|d| store::format_time(d.created_at)),
             status,
         }

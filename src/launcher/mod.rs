@@ -77,6 +77,8 @@ pub struct Session {
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
     pub on_failure: String,
+    /// Another unit, what the administrator sets for which holds for this one, too.
+    pub settings_of: Option<String>,
 }
 
 /// Why the process was not started.
@@ -160,6 +162,12 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
 
     /// Forgets that an installed unit has failed.
     fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Whether something runs under `unit`.
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>>;
+
+    /// Removes what a unit leaves that has ended by itself.
+    fn tidy(&self, unit: &str);
 
     /// Whether what was started goes on when this process ends.
     fn outlives_us(&self) -> bool;

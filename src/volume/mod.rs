@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod catalogue;
 pub mod credential;
+pub mod generation;
 pub mod host_key;
 pub mod name;
 pub mod options;
@@ -13,6 +14,7 @@ mod spelling;
 
 pub use agent::AgentSocket;
 pub use credential::CredentialSource;
+pub use generation::Generation;
 pub use host_key::HostKey;
 pub use name::VolumeName;
 pub use options::{OptionError, Spec};

@@ -33,6 +33,7 @@ mod policies;
 mod readme;
 mod reboot;
 mod removal;
+mod restart;
 mod restarts;
 mod sandbox;
 mod upgrade;
@@ -63,7 +64,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 26] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -80,6 +81,7 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("restart", restart::CASES),
     ("journal", journal::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
