@@ -38,6 +38,17 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Mount a volume anew, with its present options and under running containers
+    Restart {
+        /// Tell what was done as one JSON object
+        #[arg(long)]
+        json: bool,
+        /// The volume.
+        volume: VolumeName,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Forget the host key learnt from a server, so that the next mount accepts a new one
     ForgetHostKey {
         /// HOST, HOST:PORT or [HOST]:PORT

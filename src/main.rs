@@ -7,7 +7,7 @@ use sshfs_docker::{
     askpass,
     cli::{Cli, Command},
     connection, daemon,
-    heal::{self, graft},
+    heal::{self, graft, restart},
     mount::probe,
     supervisor,
 };
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Set(arguments) => admin::exit(set::run(&arguments)),
         Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
         Command::Metrics { output, layout } => admin::exit(metrics::run(&layout, output.as_deref())),
+        Command::Restart { json, volume, layout } => restart::run(&layout, &volume, json),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, directory, argv } => {
             supervisor::run(connection, agent.as_deref(), directory, &argv)

@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use volumes::{Volume, Volumes};
+use volumes::{Seen, Volume, Volumes};
 
 /// How long an Unmount waits for the unmounting: dockerd gives up after 60 s. The unmounting goes on.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(50);
@@ -65,7 +65,7 @@ impl Driver {
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
-            let mount = mounted.get(&mounter.mountpoint(&name)).copied();
+            let mount = mounted.get(&mounter.mountpoint(&name)).map(|mount| Seen::of(mount, &name));
             let (definition, verdict) = match definition {
                 Ok(definition) => {
                     let verdict = volumes::judge(&definition, policy);

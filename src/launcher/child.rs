@@ -166,6 +166,16 @@ impl Launcher for ChildLauncher {
         Box::pin(async {})
     }
 
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        let runs = |running: &mut Running| matches!(running.child.try_wait(), Ok(None));
+        let runs = self.children().get_mut(unit).is_some_and(runs);
+        Box::pin(async move { Ok(runs) })
+    }
+
+    fn tidy(&self, unit: &str) {
+        remove_directory(&self.credentials.join(unit));
+    }
+
     fn outlives_us(&self) -> bool {
         false
     }

@@ -83,6 +83,8 @@ pub struct Session {
     pub journal_fields: Vec<String>,
     /// Directories that it may write to, beside those of its sandbox.
     pub writable: Vec<PathBuf>,
+    /// Another unit, what the administrator sets for which holds for this one, too.
+    pub settings_of: Option<String>,
 }
 
 /// Why the process was not started.
@@ -191,6 +193,12 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
 
     /// Forgets that an installed unit has failed.
     fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Whether something runs under `unit`.
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>>;
+
+    /// Removes what a unit leaves that has ended by itself.
+    fn tidy(&self, unit: &str);
 
     /// Whether what was started goes on when this process ends.
     fn outlives_us(&self) -> bool;

@@ -36,6 +36,7 @@ mod package;
 mod policies;
 mod reboot;
 mod removal;
+mod restart;
 mod restarts;
 mod sandbox;
 mod upgrade;
@@ -66,7 +67,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 26] = [
+const THEMES: [(&str, &[Case]); 27] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -84,6 +85,7 @@ const THEMES: [(&str, &[Case]); 26] = [
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("restart", restart::CASES),
     ("journal", journal::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),

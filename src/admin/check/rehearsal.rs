@@ -12,7 +12,7 @@ use crate::{
     paths::Paths,
     sealing::Sealer,
     store::{Definition, Store},
-    volume::{Secret, Spec, VolumeName, options::Options},
+    volume::{Generation, Secret, Spec, VolumeName, options::Options},
 };
 use anyhow::{Context, Result};
 use libsystemd::daemon as systemd;
@@ -169,7 +169,7 @@ impl Rehearsal {
 
     /// Takes the mount and the place away. Goes on when a step fails; returns what is left.
     pub async fn clear(mut self) -> Vec<PathBuf> {
-        self.mounter.tear_down(&self.name).await;
+        self.mounter.tear_down(&Generation::first(&self.name)).await;
         if let Some(mut relay) = self.relay.take() {
             _ = relay.kill();
             _ = relay.wait();
@@ -267,6 +267,14 @@ impl Launcher for Listening {
 
     fn forget_failure<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async {})
+    }
+
+    fn runs<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        self.launcher.runs(&self.unit)
+    }
+
+    fn tidy(&self, _unit: &str) {
+        self.launcher.tidy(&self.unit);
     }
 
     fn outlives_us(&self) -> bool {
