@@ -1,6 +1,7 @@
 //! What a call can fail with, in the words that reach the terminal of `docker`.
 
 use crate::{
+    kind,
     launcher::LaunchError,
     mount::{MountError, UnmountError},
     volume::{OptionError, VolumeName, name::InvalidName},
@@ -115,20 +116,20 @@ impl DriverError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NotFound(_) => "no-such-volume",
-            Self::Name(_) => "bad-name",
-            Self::Options { .. } => "bad-options",
+            Self::NotFound(_) => kind::NO_SUCH_VOLUME,
+            Self::Name(_) => kind::BAD_NAME,
+            Self::Options { .. } => kind::BAD_OPTIONS,
             Self::Credential { source, .. } => source.kind(),
-            Self::Exists { .. } => "exists",
-            Self::Unusable { .. } => "unusable",
-            Self::Store { .. } => "definition-not-kept",
+            Self::Exists { .. } => kind::EXISTS,
+            Self::Unusable { .. } => kind::UNUSABLE,
+            Self::Store { .. } => kind::DEFINITION_NOT_KEPT,
             Self::Mount { source, .. } => source.kind(),
-            Self::Reference { .. } => "reference-not-kept",
-            Self::Configuration(_) => "bad-config",
-            Self::Busy { .. } => "busy",
+            Self::Reference { .. } => kind::REFERENCE_NOT_KEPT,
+            Self::Configuration(_) => kind::BAD_CONFIG,
+            Self::Busy { .. } => kind::BUSY,
             Self::InUse { source, .. } => source.kind(),
-            Self::CallerGone(_) => "caller-gone",
-            Self::Id => "bad-id",
+            Self::CallerGone(_) => kind::CALLER_GONE,
+            Self::Id => kind::BAD_ID,
         }
     }
 }

@@ -123,7 +123,7 @@ impl VolumeDriver for Driver {
     type Error = DriverError;
 
     async fn create(&self, name: &str, options: Options) -> Result<(), DriverError> {
-        self.volumes.create(name, options).await
+        self.volumes.create(name, options).await.inspect_err(|e| log_kind(name, e))
     }
 
     async fn remove(&self, name: &str) -> Result<(), DriverError> {
@@ -131,7 +131,7 @@ impl VolumeDriver for Driver {
     }
 
     async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
-        self.volumes.mount(name, id, caller).await
+        self.volumes.mount(name, id, caller).await.inspect_err(|e| log_kind(name, e))
     }
 
     async fn unmount(&self, name: &str, id: &str) -> Result<(), DriverError> {
@@ -163,4 +163,9 @@ impl VolumeDriver for Driver {
         let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
         volumes.iter().map(|volume| self.volumes.info(volume)).collect()
     }
+}
+
+/// The sentence itself is logged with the call.
+fn log_kind(name: &str, error: &DriverError) {
+    tracing::debug!(volume = name, kind = error.kind(), "the call failed");
 }

@@ -4,7 +4,10 @@
 pub mod child;
 pub mod systemd;
 
-use crate::volume::{AgentSocket, CredentialSource};
+use crate::{
+    kind,
+    volume::{AgentSocket, CredentialSource},
+};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -155,22 +158,22 @@ impl LaunchError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Bus(_) => "no-systemd",
-            Self::BusHangs => "systemd-hangs",
-            Self::Refused(_) => "unit-refused",
-            Self::NoSuchCredential => "no-credential",
-            Self::NoSuchFile(_) => "no-file",
-            Self::NotAFile(_) => "not-a-file",
-            Self::FileHangs(_) => "file-hangs",
-            Self::NoAgent(_) => "no-agent",
-            Self::NotASocket(_) => "not-a-socket",
-            Self::LongName { .. } => "name-too-long",
-            Self::AgentNeedsSystemd => "agent-needs-systemd",
-            Self::Credential(_) => "credential-unreadable",
-            Self::Sealed => "password-sealed",
-            Self::NoUser(_) => "no-user",
-            Self::Unit { .. } => "unit-failed",
-            Self::Start { .. } => "not-started",
+            Self::Bus(_) => kind::NO_SYSTEMD,
+            Self::BusHangs => kind::SYSTEMD_HANGS,
+            Self::Refused(_) => kind::UNIT_REFUSED,
+            Self::NoSuchCredential => kind::NO_CREDENTIAL,
+            Self::NoSuchFile(_) => kind::NO_FILE,
+            Self::NotAFile(_) => kind::NOT_A_FILE,
+            Self::FileHangs(_) => kind::FILE_HANGS,
+            Self::NoAgent(_) => kind::NO_AGENT,
+            Self::NotASocket(_) => kind::NOT_A_SOCKET,
+            Self::LongName { .. } => kind::NAME_TOO_LONG,
+            Self::AgentNeedsSystemd => kind::AGENT_NEEDS_SYSTEMD,
+            Self::Credential(_) => kind::CREDENTIAL_UNREADABLE,
+            Self::Sealed => kind::PASSWORD_SEALED,
+            Self::NoUser(_) => kind::NO_USER,
+            Self::Unit { .. } => kind::UNIT_FAILED,
+            Self::Start { .. } => kind::NOT_STARTED,
         }
     }
 }

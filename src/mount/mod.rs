@@ -4,8 +4,10 @@
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
 
 mod error;
+pub mod floor;
 pub mod fuse;
 pub mod holders;
+pub mod login;
 pub mod mountinfo;
 pub mod plan;
 pub mod probe;
@@ -188,7 +190,14 @@ impl Mounter {
             ),
             Err(_) => self.tear_down(name).await,
         }
-        result.map(|()| Made::Anew)
+        match result {
+            Ok(()) => Ok(Made::Anew),
+            Err(cause) if cause.may_be_of_something_old() => match floor::find().await {
+                Some(too_old) => Err(MountError::TooOld { too_old, cause: Box::new(cause) }),
+                None => Err(cause),
+            },
+            Err(cause) => Err(cause),
+        }
     }
 
     async fn mount_anew(
