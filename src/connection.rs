@@ -10,9 +10,9 @@
 //! standard input): it does so when the server has opened the session. Until then a second ssh may take over.
 
 use crate::{
-    diagnosis::{self, Cause, ChangedKey, OWN_WORDS},
+    diagnosis::{self, Cause, ChangedKey, OWN_WORDS, SESSION},
     host_keys::{self, Way},
-    sys,
+    identity, sys,
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -197,6 +197,7 @@ fn attempt(
     match establish(&mut ssh, limit)? {
         None => {
             note(Entry::Connected);
+            eprintln!("{SESSION}");
             let status = ssh.wait()?;
             wait_for_last_words();
             Ok(Outcome::Ended(status))
@@ -208,6 +209,9 @@ fn attempt(
             note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
             if let (Cause::HostKeyChanged(_), Some(change)) = (&cause, ChangedKey::parse(&said)) {
                 explain(&change, &way);
+            }
+            if matches!(cause, Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_)) {
+                identity::offered(arguments).iter().for_each(|key| say(key));
             }
             Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }
