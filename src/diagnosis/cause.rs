@@ -201,15 +201,35 @@ impl fmt::Display for Cause {
             Self::DirectoryDenied => f.write_str(
                 "the login worked but the remote user may not enter the remote directory; check its permissions",
             ),
-            Self::BadConfiguration(line) => write!(f, "ssh refuses its configuration: {line}; correct the file or the option"),
+            Self::BadConfiguration(line) => bad_configuration(line.trim_end_matches('.'), f),
             Self::NoProgram(line) => write!(f, "{line}; install the packages sshfs and openssh-client"),
             Self::Closed => f.write_str(
                 "the server ended the connection before the login; it may have too many at once (MaxStartups), or shut out this \
                  host for a while (PerSourcePenalties, fail2ban): see the log of its sshd, and try again later",
             ),
-            Self::Other(words) => f.write_str(words),
+            Self::Other(words) => {
+                write!(f, "{words}; the journal of the mount may say more (journalctl -u 'sshfs-docker-mount-*')")
+            }
         }
     }
+}
+
+fn bad_configuration(line: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // What stands on the command line of ssh is of the volume, or of config.toml.
+    if let Some(mistake) = line.strip_prefix("command-line line 0: ") {
+        return write!(
+            f,
+            "ssh refuses an option: {mistake}; correct it in the volume, or in config.toml if it is set there"
+        );
+    }
+    let remedy = if line.contains("Bad owner or permissions") {
+        "it must belong to root, and nobody else may write to it"
+    } else if line.contains("Permission denied") {
+        "the user sshfs-docker must be able to read it"
+    } else {
+        "correct the file"
+    };
+    write!(f, "ssh refuses its configuration: {line}; {remedy}")
 }
 
 fn unusable_key(state: KeyState, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,6 +15,7 @@ pub use offered_key::{KeyState, OfferedKey};
 
 use crate::agent;
 use nix::errno::Errno;
+use std::io;
 
 /// In front of a line that `sshfs-docker connect` itself says. It takes the character out of what ssh says, part of which
 /// is a server's words: none of them can be taken for ours.
@@ -95,8 +96,11 @@ fn of_one_host(said: &str) -> Cause {
         return Cause::BadConfiguration(mistake.unwrap_or_else(|| last_words(said)));
     }
     if let Some(line) = line_with("no matching ").or_else(|| line_with("Unable to negotiate")) {
-        let offer = line.split_once("Their offer: ").map_or("nothing that is told", |(_, offer)| offer);
-        return Cause::NoCommonAlgorithm { of: Algorithm::of(&line), offer: offer.to_owned() };
+        let offer = said.split("Their offer: ").nth(1).and_then(|offer| offer.lines().next());
+        return Cause::NoCommonAlgorithm {
+            of: Algorithm::of(&line),
+            offer: offer.map_or_else(String::new, clean),
+        };
     }
     if let Some(line) = line_with("Load key ") {
         return Cause::BadKey(line);
@@ -120,7 +124,7 @@ fn of_one_host(said: &str) -> Cause {
         return Cause::Unreachable(reason(&line));
     }
     if let Some(line) = line_with("cannot start ").or_else(|| line_with("failed to execute")) {
-        return Cause::NoProgram(line);
+        return Cause::NoProgram(line.split(" (os error").next().unwrap_or(&line).to_owned());
     }
     // sshfs about the remote path: "host:/path: No such file or directory".
     if says(": No such file or directory") {
@@ -173,6 +177,20 @@ pub fn of_errno(errno: Errno) -> Cause {
         Errno::EACCES | Errno::EPERM => Cause::DirectoryDenied,
         Errno::ETIMEDOUT => Cause::TimedOut,
         errno => Cause::Other(errno.desc().to_owned()),
+    }
+}
+
+/// An error of this host, without its number and with what helps.
+#[must_use]
+pub fn of_this_host(error: &io::Error) -> String {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or(&words);
+    match error.kind() {
+        io::ErrorKind::StorageFull => format!("{words}; free some, then try again"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{words}; 'dmesg' tells why it is read-only, if nobody made it so")
+        }
+        _ => words.to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a call can fail with, in the words that reach the terminal of `docker`.
 
 use crate::{
+    diagnosis::of_this_host,
     kind,
     launcher::LaunchError,
     mount::{MountError, UnmountError},
@@ -52,7 +53,7 @@ pub enum DriverError {
         reason: String,
     },
     /// The definition could not be written or removed.
-    #[error("volume {name}: cannot {verb} its definition: {source}")]
+    #[error("volume {name}: cannot {verb} its definition: {}", of_this_host(.source))]
     Store {
         /// The volume.
         name: VolumeName,
@@ -72,7 +73,7 @@ pub enum DriverError {
         source: MountError,
     },
     /// Mounted, but who holds it could not be noted.
-    #[error("volume {name}: cannot note the reference: {source}")]
+    #[error("volume {name}: cannot note the reference: {}", of_this_host(.source))]
     Reference {
         /// The volume.
         name: VolumeName,

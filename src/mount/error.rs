@@ -71,7 +71,7 @@ pub enum MountError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// A file of our own.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", diagnosis::of_this_host(.source))]
     Local {
         /// What was being done.
         what: String,

@@ -45,8 +45,14 @@ pub fn read() -> BTreeMap<String, Entry> {
 
 /// What varies from host to host, in the words of the page.
 pub fn in_general(message: &str) -> String {
+    // What a server has depends on its version.
+    let mut message = message.to_owned();
+    if let Some((before, offer)) = message.split_once("the server offers: ") {
+        let (_, after) = offer.split_once(')').expect("a list in parentheses");
+        message = format!("{before}the server offers: …){after}");
+    }
     let mut general = String::new();
-    let mut rest = message;
+    let mut rest = message.as_str();
     while let Some(c) = rest.chars().next() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let is_port = digits >= 4 && [" port ", "]:"].iter().any(|before| general.ends_with(before));

@@ -1,6 +1,6 @@
 //! One thing that is wrong, as long as it exists: a world in which it is, and the options of a volume that meets it.
 
-use crate::{error_page, host::REMOTE_USER, sshd::Sshd, world::World};
+use crate::{client::Reply, error_page, host::REMOTE_USER, sshd::Sshd, world::World};
 use std::{any::Any, fmt::Display, fs, path::Path};
 
 /// See above.
@@ -12,6 +12,8 @@ pub struct Fault {
     kept: Vec<Box<dyn Any + Send>>,
     /// Whether it comes about between Create and Mount.
     breaks_later: Option<fn(&World)>,
+    /// What is called in the place of Create and Mount.
+    call: Option<fn(&World) -> Reply>,
 }
 
 impl Fault {
@@ -22,7 +24,7 @@ impl Fault {
 
     pub fn in_world(world: World) -> Self {
         fs::create_dir(world.path("keys")).expect("a directory");
-        Self { world, options: Vec::new(), kept: Vec::new(), breaks_later: None }
+        Self { world, options: Vec::new(), kept: Vec::new(), breaks_later: None, call: None }
     }
 
     /// The volume has this option.
@@ -71,6 +73,12 @@ impl Fault {
         self
     }
 
+    /// It is met by this call.
+    pub fn met_by(mut self, call: fn(&World) -> Reply) -> Self {
+        self.call = Some(call);
+        self
+    }
+
     /// Where a key file of the volume goes.
     pub fn path(&self, name: &str) -> String {
         self.world.path("keys").join(name).display().to_string()
@@ -93,6 +101,9 @@ impl Fault {
 
     /// What whoever creates and mounts the volume reads, in the words of docs/errors.md.
     pub fn told(&self) -> String {
+        if let Some(call) = self.call {
+            return self.in_general(call(&self.world).err());
+        }
         let options: Vec<_> =
             self.options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let created = self.world.create_with("data", &options);

@@ -1,7 +1,7 @@
 //! What keeps the user from logging in.
 
 use super::{Cause, Fault};
-use crate::{host::PASSWORD, sshd::make_key, world::ABSENT};
+use crate::{sshd::make_key, world::ABSENT};
 use std::fs;
 
 pub const CAUSES: &[Cause] = &[
@@ -35,10 +35,8 @@ pub const CAUSES: &[Cause] = &[
     }),
     ("key-refused/user-locked", || Fault::new().on_server("AllowUsers bob")),
     ("password-not-taken", || {
-        Fault::new()
-            .on_server("PasswordAuthentication no\nKbdInteractiveAuthentication no")
-            .with("identity_file", ABSENT)
-            .with("password", "wrong")
+        let fault = Fault::new().on_server("AuthenticationMethods publickey");
+        fault.with("identity_file", ABSENT).with("password", "wrong")
     }),
     ("passphrase-wrong", || {
         with_key("locked", "tr0ub4dor & 3", true).with_file("password_file", "passphrase", "wrong")

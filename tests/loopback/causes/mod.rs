@@ -8,6 +8,7 @@ mod login;
 mod network;
 mod plain_sshfs;
 mod remote;
+mod state;
 
 use crate::error_page::{self, ON_BOOTED_HOSTS};
 use fault::Fault;
@@ -19,7 +20,9 @@ use std::collections::BTreeSet;
 type Cause = (&'static str, fn() -> Fault);
 
 fn catalogue() -> impl Iterator<Item = &'static Cause> {
-    [network::CAUSES, host_keys::CAUSES, login::CAUSES, remote::CAUSES, host::CAUSES].into_iter().flatten()
+    [network::CAUSES, host_keys::CAUSES, login::CAUSES, remote::CAUSES, host::CAUSES, state::CAUSES]
+        .into_iter()
+        .flatten()
 }
 
 /// A trial for each cause, and those about all of them.

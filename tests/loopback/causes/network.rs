@@ -41,8 +41,9 @@ fn begin_to_log_in(port: u16) -> TcpStream {
     wait_for(
         || {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            // It says who it is unless it has no place.
-            stream.read(&mut [0]).is_ok_and(|length| length > 0) && begun.set(stream).is_ok()
+            // Where it has no place, it says that instead of what it is.
+            let mut said = [0; 4];
+            stream.read_exact(&mut said).is_ok() && &said == b"SSH-" && begun.set(stream).is_ok()
         },
         "a place among the logins",
     );
