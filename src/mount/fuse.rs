@@ -7,7 +7,10 @@ use super::{
     mountinfo::{self, Device, Mount},
     swap::Trees,
 };
-use crate::volume::{Generation, Remote, VolumeName, options::Setting};
+use crate::{
+    kind,
+    volume::{Generation, Remote, VolumeName, options::Setting},
+};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -53,10 +56,10 @@ fn read_source(mount: &Mount, name: &VolumeName) -> Option<Generation> {
 #[derive(Debug, thiserror::Error)]
 pub enum FuseError {
     /// The kernel has no FUSE, or this is a container without the device.
-    #[error("cannot open /dev/fuse: {0}; load the kernel module with 'modprobe fuse'")]
-    Device(io::Error),
+    #[error("cannot open /dev/fuse ({}); {}", .0.desc(), device_advice(*.0))]
+    Device(Errno),
     /// mount(2) failed.
-    #[error("the kernel refused the mount: {0}")]
+    #[error("the kernel refused the mount ({}); {}", .0.desc(), mount_advice(*.0))]
     Mount(#[from] Errno),
     /// A mount apart from all others failed.
     #[error("the kernel refused a mount that is attached nowhere: {0}")]
@@ -68,9 +71,30 @@ impl FuseError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Device(_) => "no-fuse",
-            Self::Mount(_) | Self::Apart(_) => "kernel-refused",
+            Self::Device(_) => kind::NO_FUSE,
+            Self::Mount(_) | Self::Apart(_) => kind::KERNEL_REFUSED,
         }
+    }
+}
+
+fn device_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            "the driver may not use it: if it runs in a container, give it the device; else see DeviceAllow= in \
+             'systemctl cat sshfs-docker.service'"
+        }
+        _ => "load the kernel module with 'modprobe fuse'; a container needs the device of its host",
+    }
+}
+
+fn mount_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EINVAL => "it does not know an option of the volume (context and the like need SELinux)",
+        Errno::EACCES | Errno::EPERM => {
+            "the driver needs CAP_SYS_ADMIN: see 'systemctl cat sshfs-docker.service', and AppArmor or SELinux in the log of \
+             the kernel"
+        }
+        _ => "see the log of the kernel with 'dmesg'",
     }
 }
 
@@ -81,7 +105,7 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(FuseError::Device)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
@@ -119,6 +143,10 @@ pub fn mount_detached(mountpoint: &Path, source: &str, options: &[Setting]) -> R
     // Threads have a mount namespace each, if they ask for it.
     let apart = thread::scope(|scope| scope.spawn(mount_apart).join());
     apart.unwrap_or(Err(FuseError::Mount(Errno::EIO)))
+}
+
+fn device_error(error: io::Error) -> FuseError {
+    FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
 /// Translates checked options. A set-user-ID program or a device file of a remote server is never honoured.

@@ -8,8 +8,10 @@
 
 pub mod containers;
 mod error;
+pub mod floor;
 pub mod fuse;
 pub mod holders;
+pub mod login;
 pub mod mountinfo;
 pub mod plan;
 pub mod probe;
@@ -203,7 +205,14 @@ impl Mounter {
             ),
             Err(_) => self.tear_down(&generation).await,
         }
-        result.map(|()| Made::Anew)
+        match result {
+            Ok(()) => Ok(Made::Anew),
+            Err(cause) if cause.may_be_of_something_old() => match floor::find().await {
+                Some(too_old) => Err(MountError::TooOld { too_old, cause: Box::new(cause) }),
+                None => Err(cause),
+            },
+            Err(cause) => Err(cause),
+        }
     }
 
     /// Unmounts unless somebody uses it, and ends its unit. Not being mounted is fine.
