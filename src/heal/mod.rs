@@ -19,7 +19,8 @@ mod users;
 use crate::{
     cli::Layout,
     config::{Config, LiveConfig},
-    directories,
+    directories, events,
+    history::HistoryBook,
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
     logging,
@@ -120,6 +121,7 @@ struct Healer<'a> {
     store: Store,
     references: ReferenceBook,
     book: HealingBook,
+    history: HistoryBook,
     locks: VolumeLocks,
     mounter: Mounter,
 }
@@ -165,6 +167,7 @@ impl<'a> Healer<'a> {
             store: Store::open(&paths, Sealer::none())?,
             references: ReferenceBook::open(&paths)?,
             book: HealingBook::open(&paths)?,
+            history: HistoryBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,
             mounter: Mounter::open(paths.clone(), launcher, program.clone())?,
             paths,
@@ -248,10 +251,20 @@ impl<'a> Healer<'a> {
                     Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
                     Pace::After(_) => {}
                 }
-                let deadline = Instant::now() + config.mount_timeout;
+                if waited.is_zero() {
+                    tracing::warn!(
+                        message_id = events::SSHFS_DIED, volume = %name, remote = %spec.remote,
+                        "volume {name}: sshfs has died, making a fresh mount"
+                    );
+                }
+                let begin = Instant::now();
+                let deadline = begin + config.mount_timeout;
                 if let Err(e) = self.mounter.mount(name, spec, config, true, deadline).await {
+                    self.history
+                        .note(name, |history| history.note_failure(e.kind(), &e.to_string(), Uptime::now()));
                     return Ok(Round::NoMount(e.to_string()));
                 }
+                self.history.note(name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
                 record.note_renewal(Uptime::now());
             }
         }
@@ -346,7 +359,8 @@ impl<'a> Healer<'a> {
                 match result {
                     Ok(()) => {
                         tracing::info!(
-                            volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
+                            message_id = events::HEALED, volume = %self.name,
+                            container = stale.container(), "volume {}: {stale} has a fresh mount after {} ms",
                             self.name, took.as_millis()
                         );
                         done(&stale);
@@ -370,7 +384,10 @@ impl<'a> Healer<'a> {
         for Ungrafted { stale, reason } in ungrafted {
             if !self.serves(&stale).await {
                 let dead = Unhealed::new(&stale, &reason);
-                tracing::error!(volume = %self.name, "volume {}: without it until a restart: {dead}", self.name);
+                tracing::error!(
+                    message_id = events::NOT_HEALED, volume = %self.name, container = stale.container(),
+                    "volume {}: without it until a restart: {dead}", self.name
+                );
                 unhealed.push(dead);
             }
         }

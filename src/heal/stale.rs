@@ -21,6 +21,7 @@ pub struct Stale {
     pub pid: u32,
     /// Why it must be left alone, if it must.
     pub obstacle: Option<Obstacle>,
+    container: Option<String>,
     who: String,
 }
 
@@ -44,6 +45,12 @@ impl fmt::Display for Stale {
 }
 
 impl Stale {
+    /// The short id of the container, if it is one.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        self.container.as_deref()
+    }
+
     /// As one who holds the volume.
     #[must_use]
     pub fn holder(&self) -> Holder {
@@ -73,7 +80,8 @@ fn find_now(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
                 }
             };
             let pid = everywhere.seen_by(mount);
-            Some(Stale { pid, obstacle, who: describe(pid), mount: mount.clone() })
+            let container = containers::of_process(pid);
+            Some(Stale { pid, obstacle, container, who: describe(pid), mount: mount.clone() })
         })
         .collect();
     found.sort_by_key(|stale| stale.mount.id);
