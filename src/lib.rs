@@ -2,8 +2,8 @@
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
-//! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, and gives running
-//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key.
+//! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, or by the
+//! administrator (`restart`), and gives running containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key.
 
 pub mod activation;
 pub mod agent;
