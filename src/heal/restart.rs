@@ -9,7 +9,9 @@
 //! (pam_namespace(8), unshare(1)).
 
 use super::{
-    Healer, HostMount, Ungrafted, judge,
+    Healer, HostMount,
+    containers::Ungrafted,
+    judge,
     record::{Record, Unhealed},
     stale::Stale,
     users::{self, User},
@@ -147,7 +149,8 @@ impl Healer<'_> {
             earlier_units: Vec::new(),
             open_files: Vec::new(),
         };
-        let Some((live, took)) = self.fresh_mount(&spec, &config).await? else {
+        let remotes = self.remotes(&spec)?;
+        let Some((live, took)) = self.fresh_mount(&remotes, &spec, &config).await? else {
             say(format!(
                 "volume {name} is not mounted: nothing to do, the next mount has its present options"
             ));
@@ -165,10 +168,10 @@ impl Healer<'_> {
             say(format!("{stale}: has the fresh mount"));
             containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
         };
-        let mut ungrafted = self.graft_all(&live, &mut done).await?;
+        let mut ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
         if ungrafted.iter().any(|ungrafted| ungrafted.stale.obstacle.is_none()) {
             // A container that was just starting has its mounts elsewhere by now.
-            ungrafted = self.graft_all(&live, &mut done).await?;
+            ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
         }
         for Ungrafted { stale, reason } in &ungrafted {
             say(format!("{stale}: keeps the old mount: {reason}"));
@@ -178,7 +181,7 @@ impl Healer<'_> {
         outcome.containers = containers;
         self.note_healed(self.unhealed(ungrafted).await).await;
 
-        (outcome.earlier_units, outcome.open_files) = self.earlier(&generation).await?;
+        (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
         for unit in &outcome.earlier_units {
             say(format!("{unit}: lives on until the last file of it is closed"));
         }
@@ -189,7 +192,12 @@ impl Healer<'_> {
     }
 
     /// The mount that the host has now, and how long making it took; None where nobody needs one.
-    async fn fresh_mount(&self, spec: &Spec, config: &Config) -> Result<Option<(Mount, Duration)>> {
+    async fn fresh_mount(
+        &self,
+        remotes: &[String],
+        spec: &Spec,
+        config: &Config,
+    ) -> Result<Option<(Mount, Duration)>> {
         let name = self.name;
         let found = self.host_mount().await?;
         let started = Instant::now();
@@ -197,7 +205,7 @@ impl Healer<'_> {
         let fresh = match found {
             HostMount::Unknown => bail!("its mount cannot be asked for its state: too little memory?"),
             HostMount::Lost(dead) => {
-                if !self.is_needed(dead.as_ref()).await? {
+                if !self.is_needed(remotes, dead.as_ref()).await? {
                     self.mounter.unmount(name, Reason::Asked).await?;
                     return Ok(None);
                 }
@@ -227,11 +235,11 @@ impl Healer<'_> {
     }
 
     /// The units of sshfs before this one that do not end, and what keeps them.
-    async fn earlier(&self, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
+    async fn earlier(&self, remotes: Vec<String>, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
         let mut running = self.mounter.running(self.name).await?;
         running.retain(|generation| generation != live);
         let (name, generations) = (self.name.clone(), running.clone());
-        let search = spawn_blocking(move || users::find(&name, &generations));
+        let search = spawn_blocking(move || users::find(&name, &remotes, &generations));
         let users = if let Ok(found) = timeout(SEARCH_PATIENCE, search).await {
             found??
         } else {

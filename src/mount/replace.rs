@@ -153,6 +153,6 @@ impl Mounter {
 /// Whether another mount of the volume lies beneath.
 fn covers_another(top: &Mount, name: &VolumeName) -> io::Result<bool> {
     let beneath = |mount: &Mount| mount.id == top.parent && mount.mountpoint == top.mountpoint;
-    let beneath = |mount: &Mount| beneath(mount) && fuse::is_of(mount, name);
+    let beneath = |mount: &Mount| beneath(mount) && fuse::bears_name(mount, name);
     Ok(mountinfo::own()?.iter().any(beneath))
 }

@@ -11,6 +11,7 @@ crate::cases![
     a_container_writes_on_through_restarts_without_an_error,
     open_files_keep_their_sshfs_until_they_are_closed,
     every_kind_of_container_gets_the_present_options,
+    a_volume_that_was_moved_is_followed,
     a_server_that_refuses_or_is_dark_changes_nothing_for_anybody,
     a_restart_killed_at_any_moment_leaves_a_volume_that_works,
     a_restart_killed_between_its_two_last_steps_is_cleared_away,
@@ -205,6 +206,20 @@ fn every_kind_of_container_gets_the_present_options(lab: &Lab) -> Result<()> {
     lab.wait_until_nothing_is_left(&volume)
 }
 
+fn a_volume_that_was_moved_is_followed(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("moved")?;
+    lab.server.export("moved-there", "alice")?;
+    lab.server.sh("echo there > /srv/moved-there/where; echo here > /srv/moved/where")?;
+    let container = volume.hold("moved-user")?;
+    ensure!(container.exec("cat /d/where")? == "here");
+    lab.host.sh("sed -i 's,/srv/moved\",/srv/moved-there\",' /var/lib/sshfs-docker/volumes/moved.json")?;
+    let outcome = lab.restart_json(&volume)?;
+    ensure!(outcome["containers"][0]["fresh"] == true, "{outcome}");
+    ensure!(container.exec("cat /d/where")? == "there");
+    container.remove()?;
+    lab.wait_until_nothing_is_left(&volume)
+}
+
 fn a_server_that_refuses_or_is_dark_changes_nothing_for_anybody(lab: &Lab) -> Result<()> {
     let volume = lab.volume("refused")?;
     let writer = Writer::start(lab, &volume)?;
@@ -250,12 +265,14 @@ fn a_restart_killed_at_any_moment_leaves_a_volume_that_works(lab: &Lab) -> Resul
             "timeout --signal KILL 0.{delay:03} sshfs-docker restart cut-off || [ $? = 137 ] && echo ended"
         ))?;
         killed += u32::from(!output.stdout.contains("has the fresh mount"));
-        other.exec("echo works > /d/other; grep -q works /d/other")?;
-        ensure!(volume.run("cat /d/other; rm /d/other")? == "works");
+        // A file of its own each time: two sshfs of one directory know of each other's changes after a while.
+        other.exec(&format!("echo works > /d/other-{delay}; grep -q works /d/other-{delay}"))?;
+        ensure!(volume.run(&format!("cat /d/other-{delay}"))? == "works");
     }
     writer.wait_for_more()?;
     let outcome = lab.restart_json(&volume)?;
     ensure!(lab.devices(&volume)?.len() == 1, "{:?}, {outcome}", lab.devices(&volume)?);
+    lab.server.sh("rm /srv/cut-off/other-*")?;
     writer.finish()?;
     poll::until_true("one sshfs to be left", SOON, || Ok(lab.units(&volume)?.len() == 1))?;
     println!("fault-count: restarts_killed={killed} writes_lost=0");
