@@ -136,11 +136,15 @@ fn of_one_host(said: &str) -> Cause {
     if says(": Permission denied") {
         return Cause::DirectoryDenied;
     }
-    if says("Connection closed by") || says("Connection reset by ") && !is_only_of_sshfs(said) {
+    // Before there is a key exchange, or while the user logs in.
+    if says("kex_exchange_identification: ") {
         return Cause::Closed;
     }
-    // sshfs, where ssh had a session: without one it says "read: Connection reset by peer" (it has sent what nobody read).
-    if says("remote host has disconnected") {
+    if says("Connection closed by") || says("Connection reset by ") && !is_only_of_sshfs(said) {
+        let tells = |line: &String| is_telling(line) && !line.starts_with("Connection ");
+        return Cause::LoginEnded(said.lines().map(clean).rfind(tells));
+    }
+    if says("remote host has disconnected") || said.lines().any(|line| line == SESSION) {
         return Cause::NotSftp;
     }
     Cause::Other(last_words(said))
