@@ -4,6 +4,8 @@
 //! the other as the SSH server. Cases of a pairing share two booted hosts and run in order; each makes the
 //! volumes it needs and removes them. One can be run alone: `cargo test --test lab -- NAME`.
 
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/hostile_sftp.rs"]
 mod hostile_sftp;
 #[path = "../support/isolation.rs"]
@@ -13,6 +15,7 @@ mod lab;
 
 mod agent;
 mod boot;
+mod causes;
 mod connection;
 mod container_faults;
 mod containers;
@@ -63,7 +66,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 26] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -75,6 +78,7 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("causes", causes::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),

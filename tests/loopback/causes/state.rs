@@ -120,10 +120,6 @@ pub const CAUSES: &[Cause] = &[
             reply
         })
     }),
-    ("name-too-long", || {
-        Fault::new()
-            .met_by(|world| world.create_with(&"x".repeat(150), &[("IdentityAgent", "/run/user/1000/agent")]))
-    }),
     ("not-started", || Fault::new().with("identity_file", "/proc/self/mem")),
 ];
 
