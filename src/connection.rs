@@ -218,7 +218,9 @@ fn attempt(
                 explain(&change, &way);
             }
             if matches!(cause, Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_)) {
-                identity::offered(arguments).iter().for_each(|key| say(key));
+                if let Some(key) = identity::offered(arguments) {
+                    say(&key);
+                }
             }
             Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }

@@ -18,7 +18,7 @@ pub enum MountError {
     Remote(Cause),
     /// The server let nobody in.
     #[error("{0}")]
-    Login(Refusal),
+    Login(Box<Refusal>),
     /// The same, where a key of an agent may be what is missing.
     #[error(
         "{cause}; keys are asked of the agent, too: 'SSH_AUTH_SOCK={agent} ssh-add -l' lists them, and a public key as \
@@ -26,7 +26,7 @@ pub enum MountError {
     )]
     Keys {
         /// What they said.
-        cause: Cause,
+        cause: Box<Cause>,
         /// The agent.
         agent: AgentSocket,
     },
@@ -85,7 +85,8 @@ impl MountError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Remote(cause) | Self::Keys { cause, .. } => cause.kind(),
+            Self::Remote(cause) => cause.kind(),
+            Self::Keys { cause, .. } => cause.kind(),
             Self::Login(refusal) => refusal.kind(),
             Self::Deadline { said, .. } if had_session(said) => kind::NOT_SFTP,
             Self::Deadline { .. } => kind::TIMED_OUT,
@@ -107,9 +108,9 @@ impl MountError {
             (
                 Some(agent),
                 Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_) | Cause::UnusableKey(_),
-            ) => Self::Keys { cause, agent: agent.clone() },
+            ) => Self::Keys { cause: Box::new(cause), agent: agent.clone() },
             (None, Cause::AccessDenied { accepts, key }) => {
-                Self::Login(Refusal::new(accepts.clone(), key.clone(), spec))
+                Self::Login(Box::new(Refusal::new(accepts.clone(), key.clone(), spec)))
             }
             _ => Self::Remote(cause),
         }

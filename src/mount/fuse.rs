@@ -85,14 +85,14 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|e| device_error(&e))?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
     Ok(device.into())
 }
 
-fn device_error(error: io::Error) -> FuseError {
+fn device_error(error: &io::Error) -> FuseError {
     FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
