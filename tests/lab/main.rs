@@ -4,6 +4,8 @@
 //! the other as the SSH server. Cases of a pairing share two booted hosts and run in order; each makes the
 //! volumes it needs and removes them. One can be run alone: `cargo test --test lab -- NAME`.
 
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/hostile_sftp.rs"]
 mod hostile_sftp;
 #[path = "../support/isolation.rs"]
@@ -15,6 +17,7 @@ mod pages;
 
 mod agent;
 mod boot;
+mod causes;
 mod check;
 mod connection;
 mod container_faults;
@@ -67,7 +70,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 27] = [
+const THEMES: [(&str, &[Case]); 28] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -79,6 +82,7 @@ const THEMES: [(&str, &[Case]); 27] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("causes", causes::CASES),
     ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
