@@ -31,10 +31,12 @@ mod escapes;
 mod healing;
 mod hostile;
 mod idle;
+mod inspect;
 mod journal;
 mod killed;
 mod leaks;
 mod load;
+mod metrics;
 mod package;
 mod policies;
 mod reboot;
@@ -70,7 +72,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 28] = [
+const THEMES: [(&str, &[Case]); 30] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -91,6 +93,8 @@ const THEMES: [(&str, &[Case]); 28] = [
     ("healing", healing::CASES),
     ("restart", restart::CASES),
     ("journal", journal::CASES),
+    ("inspect", inspect::CASES),
+    ("metrics", metrics::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
     ("engine", engine::CASES),
