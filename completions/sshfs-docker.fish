@@ -1,3 +1,7 @@
+function __sshfs_docker_volumes
+    command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\.json$//p'
+end
+
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sshfs_docker_global_optspecs
     string join \n h/help V/version
@@ -50,4 +54,4 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not 
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c sshfs-docker -n "__fish_seen_subcommand_from heal" -f -a "(command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\.json$//p')"
+complete -c sshfs-docker -n "__fish_seen_subcommand_from heal" -f -a "(__sshfs_docker_volumes)"

@@ -93,7 +93,8 @@ fn fish(script: &str, program: &Command) -> String {
     let commands: Vec<_> =
         program.get_subcommands().filter(|command| takes_volumes(command)).map(Command::get_name).collect();
     format!(
-        "{script}complete -c sshfs-docker -n \"__fish_seen_subcommand_from {}\" -f -a \"({VOLUMES})\"\n",
+        "function __sshfs_docker_volumes\n    {VOLUMES}\nend\n\n{script}complete -c sshfs-docker \
+         -n \"__fish_seen_subcommand_from {}\" -f -a \"(__sshfs_docker_volumes)\"\n",
         commands.join(" ")
     )
 }

@@ -1,5 +1,6 @@
-//! The manual: what the pages and the completions say about options and commands is generated from the code, and these
-//! tests fail where it is not what is there. `make man` writes it anew.
+//! The manual: what the man pages and the completions say about options and commands is generated from the code, and these
+//! tests fail where it is not what is there. `make man` writes it anew. The documentation is looked through here, and gone
+//! through by the lab.
 //!
 //! The generated files are kept, so that a package needs no further tools to be built.
 
@@ -7,6 +8,8 @@ mod commands;
 mod completions;
 mod mdoc;
 mod options;
+#[path = "../support/pages.rs"]
+mod pages;
 
 use clap::CommandFactory;
 use sshfs_docker::{cli::Cli, volume::catalogue::CATALOGUE};
@@ -74,4 +77,53 @@ fn completions_know_all_commands() {
     for (path, script) in completions::scripts(&mut command_line()) {
         check(path, &script);
     }
+}
+
+#[test]
+fn each_block_of_the_documentation_is_run_or_says_why_not() {
+    for page in pages() {
+        if let Err(error) = pages::steps(&read(&page)) {
+            panic!("{page}: {error:#}");
+        }
+    }
+    for block in ["```\nls\n```\n", "```sh\nls\n", "```sh notest\nls\n```\n", "```console\nls\n```\n"] {
+        assert!(pages::steps(block).is_err(), "{block}");
+    }
+}
+
+#[test]
+fn an_answer_is_what_the_page_shows_but_for_what_it_leaves_out() {
+    for (said, shown) in [("a b", "a\nb\n"), ("a x b", "a … b"), ("x\na: b y", "…a: b…"), ("anything", "")]
+    {
+        assert!(pages::says(said, shown), "{said:?} {shown:?}");
+    }
+    for (said, shown) in [("a b c", "a b"), ("a b", "b…"), ("a x b", "a … c … b"), ("", "a"), ("ab", "ab…b")]
+    {
+        assert!(!pages::says(said, shown), "{said:?} {shown:?}");
+    }
+}
+
+#[test]
+fn links_of_the_documentation_lead_to_a_file() {
+    for page in pages() {
+        let directory = Path::new(&page).parent().unwrap();
+        let text = read(&page);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let file = directory.join(target.split('#').next().unwrap());
+            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file).exists(), "{page}: {target}");
+        }
+    }
+    let contents = read("docs/README.md");
+    for page in
+        pages().iter().filter_map(|page| page.strip_prefix("docs/")).filter(|page| *page != "README.md")
+    {
+        assert!(contents.contains(&format!("]({page})")), "docs/README.md does not name {page}");
+    }
+}
+
+fn pages() -> Vec<String> {
+    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
+    ["README.md", "SECURITY.md"].map(str::to_owned).into_iter().chain(docs).collect()
 }
