@@ -29,9 +29,11 @@ install: ## Install below DESTDIR what `make build` built
 	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sshfs-docker
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR) systemd/sshfs-docker.socket \
 		systemd/sshfs-docker.service systemd/sshfs-docker-heal@.service systemd/sshfs-docker-failed@.service \
-		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service
+		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service \
+		systemd/sshfs-docker-metrics.service systemd/sshfs-docker-metrics.timer
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR)/sshfs-docker-mount-.service.d \
 		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/sshfs-docker.catalog
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/config.toml etc/ssh_config
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/sshfs-docker etc/sshfs.spec

@@ -33,6 +33,7 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -s V -l version 
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
+complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "metrics" -d 'Print what is counted, in the text format of Prometheus'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand serve" -l socket -d 'Listen on this path instead of the socket that systemd passes' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand serve" -l configuration -d 'Configuration of the administrator' -r -F
@@ -50,8 +51,15 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-ke
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l runtime -d 'What a reboot may forget' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l user -d 'The user that runs sshfs and ssh' -r
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -s h -l help -d 'Print help'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -l output -d 'Replace this file, for the textfile collector of node_exporter' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -l configuration -d 'Configuration of the administrator' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -l state -d 'Definitions and mountpoints' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -l runtime -d 'What a reboot may forget' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -l user -d 'The user that runs sshfs and ssh' -r
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand metrics" -s h -l help -d 'Print help'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key metrics help" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key metrics help" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key metrics help" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key metrics help" -f -a "metrics" -d 'Print what is counted, in the text format of Prometheus'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key metrics help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sshfs-docker -n "__fish_seen_subcommand_from heal" -f -a "(__sshfs_docker_volumes)"

@@ -37,6 +37,15 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Print what is counted, in the text format of Prometheus
+    Metrics {
+        /// Replace this file, for the textfile collector of node_exporter
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -49,6 +58,9 @@ pub enum Command {
         /// The socket of the agent that ssh will use.
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
+        /// Its own directory, where it says how it is.
+        #[arg(long, value_name = "PATH")]
+        directory: Option<PathBuf>,
         /// The command line of sshfs.
         #[arg(last = true, required = true)]
         argv: Vec<OsString>,
@@ -88,6 +100,20 @@ pub struct Serve {
     /// Listen on this path instead of the socket that systemd passes
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+    /// Directories and user.
+    #[command(flatten)]
+    pub layout: Layout,
+}
+
+/// What every command of the administrator understands.
+#[derive(Args, Clone, Debug)]
+pub struct Admin {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the driver listens
+    #[arg(long, value_name = "PATH", default_value = "/run/sshfs-docker.sock", hide = true)]
+    pub socket: PathBuf,
     /// Directories and user.
     #[command(flatten)]
     pub layout: Layout,

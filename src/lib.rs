@@ -2,10 +2,12 @@
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
-//! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, and gives running
-//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key.
+//! [`supervisor`], [`connection`] and [`askpass`], which tell each other [`notice`]s. [`heal`] is started by systemd when that dies, and gives running
+//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key. [`admin`] are the commands of an
+//! administrator.
 
 pub mod activation;
+pub mod admin;
 pub mod agent;
 pub mod askpass;
 pub mod cli;
@@ -15,14 +17,19 @@ pub mod daemon;
 pub mod diagnosis;
 pub mod directories;
 pub mod driver;
+pub mod events;
 pub mod heal;
+pub mod health;
+pub mod history;
 pub mod host_keys;
 mod json;
 pub mod known_hosts;
 pub mod launcher;
 pub mod locks;
 pub mod logging;
+pub mod metrics;
 pub mod mount;
+pub mod notice;
 pub mod paths;
 pub mod protocol;
 pub mod references;
@@ -31,4 +38,5 @@ pub mod sealing;
 pub mod store;
 pub mod supervisor;
 mod sys;
+pub mod uptime;
 pub mod volume;

@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use sshfs_docker::{
+    admin::{self, metrics},
     agent::relay,
     askpass,
     cli::{Cli, Command},
@@ -22,8 +23,11 @@ fn main() -> ExitCode {
         Command::Serve(options) => daemon::run(&options),
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
         Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
+        Command::Metrics { output, layout } => admin::exit(metrics::run(&layout, output.as_deref())),
         Command::Graft(graft) => graft::run(&graft),
-        Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
+        Command::RunSshfs { connection, agent, directory, argv } => {
+            supervisor::run(connection, agent.as_deref(), directory, &argv)
+        }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),

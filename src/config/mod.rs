@@ -33,6 +33,8 @@ pub struct Config {
     pub defaults: Settings,
     /// Filter of the log, in the syntax of `RUST_LOG`.
     pub log: String,
+    /// Whether everything is logged, of ssh too.
+    pub debug: bool,
     /// After how much time without a call the daemon ends, until systemd starts it for the next one; None: never.
     pub idle_exit: Option<Duration>,
 }
@@ -200,11 +202,19 @@ impl Default for PolicyTable {
 #[serde(default, deny_unknown_fields)]
 struct Log {
     filter: String,
+    debug: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned() }
+        Self { filter: "info".to_owned(), debug: false }
+    }
+}
+
+impl Log {
+    fn filter(&self) -> String {
+        // The more specific one counts.
+        if self.debug { format!("{},sshfs_docker=debug", self.filter) } else { self.filter.clone() }
     }
 }
 
@@ -257,7 +267,8 @@ impl Config {
             policy,
             defaults,
             idle_exit: file.daemon.quiet_time()?,
-            log: file.log.filter,
+            log: file.log.filter(),
+            debug: file.log.debug,
         })
     }
 }
@@ -270,7 +281,8 @@ impl Default for Config {
             policy: Policy::default(),
             defaults: Settings::default(),
             idle_exit: Some(Duration::from_secs_f64(Daemon::default().idle_exit)),
-            log: Log::default().filter,
+            log: Log::default().filter(),
+            debug: Log::default().debug,
         }
     }
 }

@@ -254,6 +254,9 @@ fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str
     if spec.hard {
         options.insert("ServerAliveCountMax", Some(HARD_COUNT));
     }
+    if config.debug {
+        options.insert("LogLevel", Some("DEBUG1"));
+    }
     for Settings { sshfs, switched_off, .. } in layers(spec, config) {
         options.retain(|name, _| !switched_off.contains(name));
         // Not to name a flag does not switch it off where sshfs has it on by itself.
@@ -324,6 +327,19 @@ mod tests {
 
     fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {
         plan.argv.iter().filter_map(|a| a.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn with_debug_ssh_tells_all_unless_the_volume_says_how_much() {
+        let config = Config::parse("[log]\ndebug = true").unwrap();
+        let level = |pairs: &[(&str, &str)]| {
+            let options = [&[("sshcmd", "h:/x")], pairs].concat();
+            let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let plan = plan_with(&Spec::parse(&options, false, &config.policy).unwrap(), &config);
+            values(&plan, "LogLevel").join(" ")
+        };
+        assert_eq!(level(&[]), "DEBUG1");
+        assert_eq!(level(&[("LogLevel", "INFO")]), "INFO");
     }
 
     #[test]
