@@ -58,6 +58,26 @@ fn the_page_of_the_program_has_all_its_commands() {
 }
 
 #[test]
+fn the_page_of_the_program_has_all_exit_codes_and_units() {
+    let page = read("man/sshfs-docker.8");
+    let (_, codes) = page.split_once(".Sh EXIT STATUS").unwrap();
+    let own = read("src/admin/mod.rs");
+    let own = own.lines().filter(|line| line.starts_with("pub const EXIT_"));
+    let own = own.filter_map(|line| line.split_once("= ")?.1.strip_suffix(';'));
+    // What std and clap end with.
+    for code in own.chain(["0", "1", "2"]) {
+        assert!(codes.contains(&format!(".It {code}\n")), "{code}");
+    }
+    let (_, units) = page.split_once(".Sh UNITS").unwrap();
+    for unit in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {
+        let name = unit.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".service") || name.ends_with(".socket") || name.ends_with(".timer") {
+            assert!(units.contains(&name.replace("@.", "@NAME.")), "{name}");
+        }
+    }
+}
+
+#[test]
 fn the_page_of_the_volumes_has_all_their_options() {
     let mut page = read("man/docker-volume-sshfs.7");
     for (region, list) in options::lists() {
