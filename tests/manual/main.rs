@@ -124,6 +124,22 @@ fn an_answer_is_what_the_page_shows_but_for_what_it_leaves_out() {
 }
 
 #[test]
+fn the_page_about_monitoring_has_all_events_metrics_and_states() {
+    let page = read("docs/monitoring.md");
+    let has = |name: &str| assert!(page.contains(&format!("`{name}`")), "{name}");
+    let events = read("src/events.rs");
+    events
+        .lines()
+        .filter(|line| line.starts_with("pub const "))
+        .filter_map(|line| line.split('"').nth(1))
+        .for_each(has);
+    let metrics = sshfs_docker::metrics::exposition(&[]);
+    metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).for_each(has);
+    let status = read("src/driver/status.rs");
+    status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next()).for_each(has);
+}
+
+#[test]
 fn links_of_the_documentation_lead_to_a_file() {
     for page in pages() {
         let directory = Path::new(&page).parent().unwrap();
