@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 /// Lists the names of the volumes, for those who may read them.
 const VOLUMES: &str = "command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\\.json$//p'";
@@ -33,7 +33,7 @@ fn bash(program: &Command) -> String {
         if takes_volumes(command) {
             words.push("$(_sshfs_docker_volumes)".to_owned());
         }
-        commands += &format!("        {}) words=\"{}\" ;;\n", command.get_name(), words.join(" "));
+        let _ = writeln!(commands, "        {}) words=\"{}\" ;;", command.get_name(), words.join(" "));
         let valued = options.iter().filter(|option| option.get_action().takes_values());
         with_value.extend(valued.filter_map(|option| long(option)));
     }
@@ -73,20 +73,22 @@ fn takes_volumes(command: &Command) -> bool {
 
 fn zsh(script: &str) -> String {
     let function = format!(
-        "_sshfs_docker_volumes() {{\n    local -a volumes\n    volumes=(${{(f)\"$({VOLUMES})\"}})\n    compadd -a volumes\n}}\n\n"
+        "_sshfs_docker_volumes() {{
+    local -a volumes
+    volumes=(${{(f)\"$({VOLUMES})\"}})
+    compadd -a volumes
+}}
+
+"
     );
-    let mut lines = String::new();
-    for line in script.lines() {
-        if line.starts_with("_sshfs-docker() {") {
-            lines += &function;
-        }
-        if line.contains("volume -- ") || line.contains("volumes -- ") {
-            lines += &format!("{}\n", line.replace(":_default'", ":_sshfs_docker_volumes'"));
-        } else {
-            lines += &format!("{line}\n");
-        }
-    }
-    lines
+    let begins = "_sshfs-docker() {";
+    let script = script.replacen(begins, &format!("{function}{begins}"), 1);
+    let names_volumes = |line: &str| line.contains("volume -- ") || line.contains("volumes -- ");
+    let line = |line: &str| match line {
+        _ if names_volumes(line) => line.replace(":_default'", ":_sshfs_docker_volumes'") + "\n",
+        _ => line.to_owned() + "\n",
+    };
+    script.lines().map(line).collect()
 }
 
 fn fish(script: &str, program: &Command) -> String {

@@ -6,6 +6,7 @@
 
 mod commands;
 mod completions;
+mod documentation;
 mod mdoc;
 mod options;
 #[path = "../support/pages.rs"]
@@ -18,16 +19,26 @@ use std::{env, fs, path::Path};
 /// Set by `make man`.
 const UPDATE: &str = "SSHFS_DOCKER_UPDATE_MANUAL";
 
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names of the files in a directory of this repository.
+fn names_in(directory: &str) -> Vec<String> {
+    let entries =
+        fs::read_dir(repository().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 /// The text of a file of this repository.
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Fails unless the file says `expected`, or writes that.
 fn check(path: &str, expected: &str) {
     if env::var_os(UPDATE).is_some() {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), expected).unwrap();
+        fs::write(repository().join(path), expected).unwrap_or_else(|error| panic!("{path}: {error}"));
         return;
     }
     let current = read(path);
@@ -69,11 +80,9 @@ fn the_page_of_the_program_has_all_exit_codes_and_units() {
         assert!(codes.contains(&format!(".It {code}\n")), "{code}");
     }
     let (_, units) = page.split_once(".Sh UNITS").unwrap();
-    for unit in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {
-        let name = unit.unwrap().file_name().into_string().unwrap();
-        if name.ends_with(".service") || name.ends_with(".socket") || name.ends_with(".timer") {
-            assert!(units.contains(&name.replace("@.", "@NAME.")), "{name}");
-        }
+    let is_unit = |name: &&String| [".service", ".socket", ".timer"].iter().any(|kind| name.ends_with(kind));
+    for unit in names_in("systemd").iter().filter(is_unit) {
+        assert!(units.contains(&unit.replace("@.", "@NAME.")), "{unit}");
     }
 }
 
@@ -97,69 +106,4 @@ fn completions_know_all_commands() {
     for (path, script) in completions::scripts(&mut command_line()) {
         check(path, &script);
     }
-}
-
-#[test]
-fn each_block_of_the_documentation_is_run_or_says_why_not() {
-    for page in pages() {
-        if let Err(error) = pages::steps(&read(&page)) {
-            panic!("{page}: {error:#}");
-        }
-    }
-    for block in ["```\nls\n```\n", "```sh\nls\n", "```sh notest\nls\n```\n", "```console\nls\n```\n"] {
-        assert!(pages::steps(block).is_err(), "{block}");
-    }
-}
-
-#[test]
-fn an_answer_is_what_the_page_shows_but_for_what_it_leaves_out() {
-    for (said, shown) in [("a b", "a\nb\n"), ("a x b", "a … b"), ("x\na: b y", "…a: b…"), ("anything", "")]
-    {
-        assert!(pages::says(said, shown), "{said:?} {shown:?}");
-    }
-    for (said, shown) in [("a b c", "a b"), ("a b", "b…"), ("a x b", "a … c … b"), ("", "a"), ("ab", "ab…b")]
-    {
-        assert!(!pages::says(said, shown), "{said:?} {shown:?}");
-    }
-}
-
-#[test]
-fn the_page_about_monitoring_has_all_events_metrics_and_states() {
-    let page = read("docs/monitoring.md");
-    let has = |name: &str| assert!(page.contains(&format!("`{name}`")), "{name}");
-    let events = read("src/events.rs");
-    events
-        .lines()
-        .filter(|line| line.starts_with("pub const "))
-        .filter_map(|line| line.split('"').nth(1))
-        .for_each(has);
-    let metrics = sshfs_docker::metrics::exposition(&[]);
-    metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).for_each(has);
-    let status = read("src/driver/status.rs");
-    status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next()).for_each(has);
-}
-
-#[test]
-fn links_of_the_documentation_lead_to_a_file() {
-    for page in pages() {
-        let directory = Path::new(&page).parent().unwrap();
-        let text = read(&page);
-        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
-            let file = directory.join(target.split('#').next().unwrap());
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&file).exists(), "{page}: {target}");
-        }
-    }
-    let contents = read("docs/README.md");
-    for page in
-        pages().iter().filter_map(|page| page.strip_prefix("docs/")).filter(|page| *page != "README.md")
-    {
-        assert!(contents.contains(&format!("]({page})")), "docs/README.md does not name {page}");
-    }
-}
-
-fn pages() -> Vec<String> {
-    let docs = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
-    let docs = docs.map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()));
-    ["README.md", "SECURITY.md"].map(str::to_owned).into_iter().chain(docs).collect()
 }
