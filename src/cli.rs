@@ -4,9 +4,18 @@ use crate::{heal::graft::Graft, launcher, mount::mountinfo::Device, paths::Paths
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
+/// What `--help` of the program ends with.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, and all is in order
+  1  failed, or something that was looked at is not in order
+  2  the command line is wrong
+
+Logs: journalctl -u sshfs-docker";
+
 /// Docker volume driver that mounts SFTP directories with sshfs
 #[derive(Debug, Parser)]
-#[command(name = "sshfs-docker", version)]
+#[command(name = "sshfs-docker", version, after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -29,13 +38,35 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Mount a volume anew, with its present options and under running containers
+    Restart {
+        /// Tell what was done as one JSON object
+        #[arg(long)]
+        json: bool,
+        /// The volume.
+        volume: VolumeName,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Forget the host key learnt from a server, so that the next mount accepts a new one
     ForgetHostKey {
         /// HOST, HOST:PORT or [HOST]:PORT
         host: String,
         /// Directories and user.
         #[command(flatten)]
-        layout: Layout,
+        admin: Admin,
+    },
+    /// Show all volumes, or all about one of them
+    Status(Status),
+    /// Change options of a volume for its next mount
+    Set(Set),
+    /// Look for what is wrong with this host, and say what to do about it
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor {
+        /// Directories and user.
+        #[command(flatten)]
+        admin: Admin,
     },
     /// Print what is counted, in the text format of Prometheus
     Metrics {
@@ -46,6 +77,12 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume
+    ///
+    /// Makes the mount that a volume with these options would have, in the same sandbox, tells of each step, measures it and
+    /// takes it away again. Neither a volume nor a host key is left behind, and nothing on the server: what is written there
+    /// is one file of its own, which is removed.
+    Check(Check),
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -84,6 +121,15 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Measure a mount; stops when standard input is closed
+    #[command(hide = true)]
+    Measure {
+        /// Only ask.
+        #[arg(long)]
+        no_write: bool,
+        /// The mountpoint.
+        mountpoint: PathBuf,
+    },
     /// Ask whether a mount answers; the exit code is the error number
     #[command(hide = true)]
     Probe {
@@ -104,6 +150,74 @@ pub struct Serve {
     #[command(flatten)]
     pub layout: Layout,
 }
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The exit code is 1 where a volume that is shown is unusable, dead or failing, or where containers are without a fresh mount
+of it. What has failed once and works now counts as in order.")]
+pub struct Status {
+    /// The volume; without one, a table of all
+    pub volume: Option<VolumeName>,
+    /// How much of its journal to show; 0 for none
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    pub lines: u32,
+    /// Directories and user.
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// Arguments of `set`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+What is mounted stays as it is until the next mount: 'sshfs-docker restart VOLUME' makes one under running containers. Docker
+goes on showing the options of 'docker volume create'; 'sshfs-docker status VOLUME' shows those that count.
+
+Examples:
+  sshfs-docker set data -o uid=1000 -o gid=1000 --unset ro
+  sshfs-docker set data --password-stdin < /root/password")]
+pub struct Set {
+    /// The volume
+    pub volume: VolumeName,
+    /// An option as for 'docker volume create'; those that are not named stay
+    #[arg(short = 'o', long = "opt", value_name = "NAME[=VALUE]")]
+    pub options: Vec<String>,
+    /// An option that the volume is to have no longer
+    #[arg(long, value_name = "NAME")]
+    pub unset: Vec<String>,
+    /// Read a password from standard input, in the place of the one there was
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Directories and user.
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// Options of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The remote directory: [user@]host:[path] or sftp://[user@]host[:port]/path
+    pub sshcmd: String,
+    /// An option of the volume, as 'docker volume create' takes it
+    #[arg(short, value_name = "NAME[=VALUE]")]
+    pub options: Vec<String>,
+    /// Read the password of the volume from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Write nothing to the server; then neither writing nor reading is measured
+    #[arg(long)]
+    pub no_write: bool,
+    /// What the volume is called in the command that creates it
+    #[arg(long, value_name = "VOLUME")]
+    pub name: Option<VolumeName>,
+    /// What every command of the administrator understands.
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+const DOCTOR_HELP: &str = "\
+Each finding is 'ok', a 'warning' or a 'problem', with its remedy. The exit code is 1 where there is a problem. Nothing is
+changed, and nothing takes longer than half a minute.";
 
 /// What every command of the administrator understands.
 #[derive(Args, Clone, Debug)]

@@ -23,7 +23,6 @@ pub mod health;
 pub mod history;
 pub mod host_keys;
 mod json;
-pub mod known_hosts;
 pub mod launcher;
 pub mod locks;
 pub mod logging;

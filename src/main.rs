@@ -2,13 +2,12 @@
 
 use clap::Parser;
 use sshfs_docker::{
-    admin::{self, metrics},
+    admin::{self, doctor, forget_host_key, metrics, set, status},
     agent::relay,
     askpass,
     cli::{Cli, Command},
     connection, daemon,
-    heal::{self, graft},
-    known_hosts,
+    heal::{self, graft, restart},
     mount::probe,
     supervisor,
 };
@@ -22,14 +21,20 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
-        Command::ForgetHostKey { host, layout } => known_hosts::forget(&layout, &host),
+        Command::ForgetHostKey { host, admin } => admin::exit(forget_host_key::run(&admin, &host)),
+        Command::Status(arguments) => admin::exit(status::run(&arguments)),
+        Command::Set(arguments) => admin::exit(set::run(&arguments)),
+        Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
         Command::Metrics { output, layout } => admin::exit(metrics::run(&layout, output.as_deref())),
+        Command::Restart { json, volume, layout } => restart::run(&layout, &volume, json),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, directory, argv } => {
             supervisor::run(connection, agent.as_deref(), directory, &argv)
         }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
+        Command::Check(options) => admin::check::run(&options),
+        Command::Measure { no_write, mountpoint } => admin::check::measure(&mountpoint, !no_write),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

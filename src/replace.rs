@@ -51,6 +51,14 @@ pub fn remove(directory: &Path, file_name: &str, durability: Durability) -> io::
     Ok(())
 }
 
+/// Gives `directory/from` the name `to`, durably; one that has been given it already is fine.
+pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
+    match std::fs::rename(directory.join(from), directory.join(to)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => sync_directory(directory),
+    }
+}
+
 /// Removes temporary files that a killed process left in `directory`.
 pub fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {

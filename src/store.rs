@@ -14,16 +14,23 @@
 //! The name is the file's. `options` is what the user wrote, without the value of `password`, which is in
 //! `secrets/NAME` or `secrets.encrypted/NAME`; `"password": true` says that it is there. A file that cannot be read, or has another schema, is
 //! that volume's problem alone: it is reported, and never written or removed.
+//!
+//! Changed options and a changed password are two files, which must not come apart. So the new password is first put beside
+//! the old one (`secrets/.next-NAME`), then the definition is replaced by one that says `"password_next": true`, then the
+//! password takes its place, then the definition loses that word. What is killed before the second step has changed nothing;
+//! after it, the next start of the daemon does the rest.
 
 use crate::{
     json,
     paths::{Paths, file_name},
     replace::{self, Durability},
     sealing::Sealer,
-    volume::{Secret, VolumeName, options::Options},
+    volume::{Secret, VolumeName, amendment::PasswordChange, options::Options},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -79,6 +86,9 @@ struct File {
     options: Options,
     #[serde(default)]
     password: bool,
+    /// The password of this definition is still to take its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    password_next: bool,
 }
 
 impl Store {
@@ -125,16 +135,31 @@ impl Store {
                 tracing::warn!("{} is no definition of a volume, ignoring it", path.display());
             }
         }
+        for Stored { name, .. } in &stored {
+            if let Err(e) = self.finish_replacing(name) {
+                tracing::error!(volume = %name, "volume {name}: cannot put its new password in the place of the old one: {e}");
+            }
+        }
         self.forget_secrets_of_others(&stored);
         Ok(stored)
     }
 
-    /// Removes passwords whose definition is gone: what a power cut between two steps of save or remove leaves.
+    /// Removes passwords whose definition is gone or has none: what a power cut between two steps of save, replace or
+    /// remove leaves.
     fn forget_secrets_of_others(&self, stored: &[Stored]) {
+        let mut known = BTreeSet::new();
+        for Stored { name, definition } in stored {
+            // What belongs to a definition that cannot be read is kept with it.
+            if definition.as_ref().map_or(true, |definition| definition.has_password) {
+                known.insert(OsString::from(name.as_str()));
+            }
+            if definition.is_err() || self.is_replacing(name) {
+                known.insert(next(name).into());
+            }
+        }
         let secrets = [&self.secrets, &self.encrypted];
         for entry in secrets.into_iter().flat_map(fs::read_dir).flatten().flatten() {
-            let known = stored.iter().any(|volume| entry.file_name() == volume.name.as_str());
-            if !known {
+            if !known.contains(&entry.file_name()) {
                 _ = fs::remove_file(entry.path());
             }
         }
@@ -160,21 +185,89 @@ impl Store {
             }
         }
         if let Some(password) = password {
-            self.save_password(name, password)?;
+            self.save_password(name, name.as_str(), password)?;
         }
+        self.write(name, definition, false)
+    }
+
+    /// Replaces a definition, and its password where that changes; both are on disk when this returns. Whatever kills it,
+    /// both are the old ones or both the new ones at the next start.
+    pub fn replace(
+        &self,
+        name: &VolumeName,
+        definition: &Definition,
+        password: &PasswordChange,
+    ) -> io::Result<()> {
+        // What cannot be read may be all that is left of what the user wrote.
+        read(&self.volumes.join(file_name(name))).map_err(io::Error::other)?;
+        self.finish_replacing(name)?;
+        match password {
+            PasswordChange::Keep => self.write(name, definition, false),
+            PasswordChange::Remove => {
+                self.write(name, definition, false)?;
+                self.remove_password(name)
+            }
+            PasswordChange::Replace(password) => {
+                self.remove_next(name)?;
+                self.save_password(name, &next(name), password)?;
+                if let Err(e) = self.write(name, definition, true) {
+                    // It may have been written all the same, if only the directory could not be synchronised.
+                    if !self.is_replacing(name) {
+                        _ = self.remove_next(name);
+                    }
+                    return Err(e);
+                }
+                self.finish_replacing(name)
+            }
+        }
+    }
+
+    /// Removes what an earlier attempt has left.
+    fn remove_next(&self, name: &VolumeName) -> io::Result<()> {
+        for directory in [&self.secrets, &self.encrypted] {
+            replace::remove(directory, &next(name), Durability::Process)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the password of the definition is still to take its place.
+    fn is_replacing(&self, name: &VolumeName) -> bool {
+        let content = fs::read(self.volumes.join(file_name(name))).unwrap_or_default();
+        serde_json::from_slice::<File>(&content).is_ok_and(|file| file.schema == SCHEMA && file.password_next)
+    }
+
+    /// Does what is left of replacing a password. Doing it twice does no harm.
+    fn finish_replacing(&self, name: &VolumeName) -> io::Result<()> {
+        if !self.is_replacing(name) {
+            return Ok(());
+        }
+        let next = next(name);
+        for (directory, other) in [(&self.encrypted, &self.secrets), (&self.secrets, &self.encrypted)] {
+            if directory.join(&next).symlink_metadata().is_ok() {
+                // First: with both there, nobody could tell which one is the new one.
+                replace::remove(other, name.as_str(), Durability::PowerCut)?;
+                replace::rename(directory, &next, name.as_str())?;
+            }
+        }
+        let definition = read(&self.volumes.join(file_name(name))).map_err(io::Error::other)?;
+        self.write(name, &definition, false)
+    }
+
+    fn write(&self, name: &VolumeName, definition: &Definition, password_next: bool) -> io::Result<()> {
         let file = File {
             schema: SCHEMA,
             created_at: format_time(definition.created_at),
             options: definition.options.clone(),
             password: definition.has_password,
+            password_next,
         };
         let json = serde_json::to_vec_pretty(&file)?;
         replace::replace(&self.volumes, &file_name(name), &json, 0o600, Durability::PowerCut)
     }
 
-    fn save_password(&self, name: &VolumeName, password: &Secret) -> io::Result<()> {
+    fn save_password(&self, name: &VolumeName, file: &str, password: &Secret) -> io::Result<()> {
         let save = |directory: &Path, content: &[u8]| {
-            replace::replace(directory, name.as_str(), content, 0o600, Durability::PowerCut)
+            replace::replace(directory, file, content, 0o600, Durability::PowerCut)
         };
         match self.sealer.seal(PASSWORD_CREDENTIAL, password) {
             Some(Ok(sealed)) => return save(&self.encrypted, &sealed),
@@ -189,6 +282,10 @@ impl Store {
     /// Forgets a volume; durable when this returns.
     pub fn remove(&self, name: &VolumeName) -> io::Result<()> {
         replace::remove(&self.volumes, &file_name(name), Durability::PowerCut)?;
+        self.remove_password(name)
+    }
+
+    fn remove_password(&self, name: &VolumeName) -> io::Result<()> {
         replace::remove(&self.secrets, name.as_str(), Durability::PowerCut)?;
         replace::remove(&self.encrypted, name.as_str(), Durability::PowerCut)
     }
@@ -203,6 +300,11 @@ impl Store {
             Err(e) => Err(e),
         }
     }
+}
+
+/// Where a password waits for its definition. No volume has such a name.
+fn next(name: &VolumeName) -> String {
+    format!(".next-{name}")
 }
 
 fn read(path: &Path) -> Result<Definition, Unreadable> {
@@ -307,6 +409,85 @@ mod tests {
         store.load().unwrap();
         assert!(store.password(&name("left")).is_err());
         assert!(store.password(&name("kept")).is_ok());
+    }
+
+    /// Stops where the process may be killed: before the first step, after each, and after the last.
+    fn replace_up_to(step: usize, store: &Store, new: &Definition) {
+        let (name, password) = (name("data"), Secret::new("new".to_owned()));
+        let steps: [&dyn Fn() -> io::Result<()>; 5] = [
+            &|| store.save_password(&name, &next(&name), &password),
+            &|| store.write(&name, new, true),
+            &|| replace::remove(&store.encrypted, name.as_str(), Durability::PowerCut),
+            &|| replace::rename(&store.secrets, &next(&name), name.as_str()),
+            &|| store.write(&name, new, false),
+        ];
+        steps.iter().take(step).for_each(|step| step().unwrap());
+    }
+
+    #[test]
+    fn options_and_password_change_together_wherever_it_is_cut_off() {
+        for step in 0..=5 {
+            let root = tempfile::tempdir().unwrap();
+            let store = open(root.path()).unwrap();
+            store.save(&name("data"), &definition(), Some(&Secret::new("old".to_owned()))).unwrap();
+            let new =
+                Definition { options: [("sshcmd".to_owned(), "h:/y".to_owned())].into(), ..definition() };
+            replace_up_to(step, &store, &new);
+            let store = open(root.path()).unwrap();
+            store.load().unwrap();
+            let loaded = store.load().unwrap().remove(0).definition.unwrap();
+            let password = store.password(&name("data")).unwrap();
+            let is_new = step >= 2;
+            assert_eq!(loaded, if is_new { new } else { definition() }, "after step {step}");
+            assert_eq!(password.expose(), if is_new { "new" } else { "old" }, "after step {step}");
+            let left = fs::read_dir(root.path().join("lib/secrets")).unwrap().count();
+            assert_eq!(left, 1, "after step {step}");
+            let json = fs::read_to_string(root.path().join("lib/volumes/data.json")).unwrap();
+            assert!(!json.contains("password_next"), "after step {step}: {json}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_definition_has_the_password_that_was_asked_for() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path()).unwrap();
+        let (with, without) = (definition(), Definition { has_password: false, ..definition() });
+        store.save(&name("data"), &without, None).unwrap();
+        let secret = |text: &str| PasswordChange::Replace(Secret::new(text.to_owned()));
+        for (change, definition, expected) in [
+            (secret("first"), &with, Some("first")),
+            (secret("second"), &with, Some("second")),
+            (PasswordChange::Keep, &with, Some("second")),
+            (PasswordChange::Remove, &without, None),
+            (PasswordChange::Keep, &without, None),
+        ] {
+            store.replace(&name("data"), definition, &change).unwrap();
+            assert_eq!(store.read(&name("data")).unwrap().definition.unwrap(), *definition);
+            assert_eq!(store.password(&name("data")).ok().as_ref().map(Secret::expose), expected);
+        }
+    }
+
+    #[test]
+    fn a_definition_that_cannot_be_read_is_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path()).unwrap();
+        let file = root.path().join("lib/volumes/data.json");
+        let change = PasswordChange::Replace(Secret::new("new".to_owned()));
+        assert!(store.replace(&name("data"), &definition(), &change).is_err(), "one that is not there");
+        fs::write(&file, "{").unwrap();
+        assert!(store.replace(&name("data"), &definition(), &change).is_err());
+        assert_eq!(fs::read_to_string(file).unwrap(), "{");
+        assert_eq!(fs::read_dir(root.path().join("lib/secrets")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_password_of_a_definition_that_has_none_any_more_is_cleared_away() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path()).unwrap();
+        store.save(&name("data"), &definition(), Some(&Secret::new("hunter2".to_owned()))).unwrap();
+        store.write(&name("data"), &Definition { has_password: false, ..definition() }, false).unwrap();
+        store.load().unwrap();
+        assert!(store.password(&name("data")).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ const MOST_ANSWER: usize = 64 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
+    patience: Duration,
 }
 
 /// Why there is no answer.
@@ -35,8 +36,8 @@ pub enum CallError {
         source: io::Error,
     },
     /// It listens and does not answer.
-    #[error("the driver did not answer within {}s; see 'systemctl status sshfs-docker'", PATIENCE.as_secs())]
-    Silent,
+    #[error("the driver did not answer within {}s; see 'systemctl status sshfs-docker'", .0.as_secs())]
+    Silent(Duration),
     /// Not an answer of this driver.
     #[error("the driver's answer cannot be read ({0})")]
     Answer(String),
@@ -56,7 +57,13 @@ impl Client {
     /// A client that connects to `socket` for each call.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { socket: socket.to_owned(), patience: PATIENCE }
+    }
+
+    /// One that waits for an answer no longer than this.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Calls `call`, for example `VolumeDriver.List`, and returns the JSON of the answer.
@@ -66,7 +73,8 @@ impl Client {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
         let exchange = async {
             let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
-            timeout(PATIENCE, exchange(stream, call, body)).await.map_err(|_| CallError::Silent)?
+            let answer = timeout(self.patience, exchange(stream, call, body)).await;
+            answer.map_err(|_| CallError::Silent(self.patience))?
         };
         runtime.block_on(exchange)
     }

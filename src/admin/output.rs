@@ -2,7 +2,7 @@
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::fmt::Write;
+use std::{fmt::Write, io::IsTerminal};
 
 /// Something is as it should be.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -67,23 +67,25 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// The lines. The last column is not padded.
+    /// The lines, cut to `columns` where a terminal has so many. The last column is not padded.
     #[must_use]
-    pub fn render(&self) -> String {
+    pub fn render(&self, columns: Option<usize>) -> String {
         let headings = self.headings.iter().map(|heading| Cell::new(HEADING, *heading)).collect();
         let lines: Vec<&Vec<Cell>> = std::iter::once(&headings).chain(&self.rows).collect();
         let width = |column: usize| {
             lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.text.chars().count()).max()
         };
-        let widths: Vec<usize> =
+        let mut widths: Vec<usize> =
             (0..self.headings.len()).map(|column| width(column).unwrap_or_default()).collect();
+        fit(&mut widths, columns);
         let mut text = String::new();
         for line in lines {
             for (column, cell) in line.iter().enumerate() {
                 let last = column + 1 == line.len();
+                let shown = cut(&cell.text, widths[column]);
                 let padding =
-                    if last { 0 } else { widths[column].saturating_sub(cell.text.chars().count()) + 2 };
-                _ = write!(text, "{}{:padding$}", painted(cell.style, &cell.text), "");
+                    if last { 0 } else { widths[column].saturating_sub(shown.chars().count()) + GAP };
+                _ = write!(text, "{}{:padding$}", painted(cell.style, &shown), "");
             }
             text.push('\n');
         }
@@ -92,8 +94,68 @@ impl Table {
 
     /// Prints it.
     pub fn print(&self) {
-        anstream::print!("{}", self.render());
+        anstream::print!("{}", self.render(columns()));
     }
+}
+
+/// Between two columns.
+const GAP: usize = 2;
+
+/// A column is not made narrower than this.
+const LEAST: usize = 8;
+
+/// Takes from the widest columns until all fit.
+fn fit(widths: &mut [usize], columns: Option<usize>) {
+    let Some(columns) = columns else { return };
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > columns {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > LEAST => *widest -= 1,
+            _ => return,
+        }
+    }
+}
+
+/// At most `width` characters, in one line.
+fn cut(text: &str, width: usize) -> String {
+    let text = text.replace(char::is_control, " ");
+    if text.chars().count() <= width {
+        return text;
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// The lines of a text that is broken between words. A word that is longer stays whole: it may be a command to copy.
+#[must_use]
+pub fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        let is_full = width.is_some_and(|width| line > 0 && line + 1 + word.chars().count() > width);
+        match lines.last_mut() {
+            Some(last) if !is_full => {
+                if line > 0 {
+                    last.push(' ');
+                }
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// How wide the terminal is; None where the output goes elsewhere, so that nothing is cut.
+#[must_use]
+pub fn columns() -> Option<usize> {
+    let stdout = std::io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 
 #[cfg(test)]
@@ -105,7 +167,24 @@ mod tests {
         let mut table = Table::new(&["VOLUME", "STATE"]);
         table.add(vec!["a".into(), Cell::new(GOOD, "mounted")]);
         table.add(vec!["a-longer-name".into(), "unmounted".into()]);
-        let plain = anstream::adapter::strip_str(&table.render()).to_string();
+        let plain = anstream::adapter::strip_str(&table.render(None)).to_string();
         assert_eq!(plain, "VOLUME         STATE\na              mounted\na-longer-name  unmounted\n");
+    }
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrap("a bc def  ghi", Some(6)), ["a bc", "def", "ghi"]);
+        assert_eq!(wrap("a longer-than-that", Some(6)), ["a", "longer-than-that"]);
+        assert_eq!(wrap("a bc def", None), ["a bc def"]);
+    }
+
+    #[test]
+    fn the_widest_column_is_cut_first_and_none_beyond_recognition() {
+        let mut widths = [10, 40, 12];
+        fit(&mut widths, Some(50));
+        assert_eq!(widths, [10, 24, 12]);
+        fit(&mut widths, Some(10));
+        assert_eq!(widths, [8, 8, 8]);
+        assert_eq!(cut("3f2a1b0c9d8e", 8), "3f2a1b0…");
+        assert_eq!(cut("a\nb", 8), "a b");
     }
 }

@@ -9,7 +9,7 @@ pub use changed_key::{ChangedKey, fingerprint};
 
 use crate::notice::{self, Notice};
 use nix::errno::Errno;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Why a remote directory could not be mounted, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,7 @@ pub fn diagnose(said: &str) -> Cause {
         _ => {}
     }
     let said = &notice::without(said);
+    let said = &without_debugging(said);
     let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
     let says = |needle: &str| said.contains(needle);
 
@@ -136,6 +137,17 @@ pub fn diagnose(said: &str) -> Cause {
         return Cause::Closed(line);
     }
     Cause::Other(last_words(said))
+}
+
+/// With LogLevel=DEBUG ssh also tells of files that it need not find, in the words in which it tells what ends it.
+fn without_debugging(said: &str) -> Cow<'_, str> {
+    let is_debugging =
+        |line: &str| ["debug1: ", "debug2: ", "debug3: "].iter().any(|level| line.starts_with(level));
+    if said.lines().any(is_debugging) {
+        said.split_inclusive('\n').filter(|line| !is_debugging(line)).collect()
+    } else {
+        said.into()
+    }
 }
 
 /// The cause that an error number stands for, where a running mount answers with one.
@@ -351,6 +363,11 @@ read: Connection reset by peer\n";
                 Cause::Other("sshfs ended without saying why".to_owned()),
             ),
             ("", Cause::Other("sshfs ended without saying why".to_owned())),
+            (
+                "debug1: load_hostkeys: fopen /x: No such file or directory\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n\
+                 ssh: connect to host storage port 22: Connection refused\r\n",
+                Cause::Refused,
+            ),
             ("a\nb\u{1b}[31m\nc\nd\n", Cause::Other("b[31m; c; d".to_owned())),
         ] {
             assert_eq!(diagnose(said), cause, "{said}");

@@ -2,7 +2,7 @@
 
 use crate::{
     launcher::LaunchError,
-    mount::{MountError, UnmountError},
+    mount::{MountError, UnmountError, holders::Holder},
     volume::{OptionError, VolumeName, name::InvalidName},
 };
 use std::{io, time::Duration};
@@ -16,7 +16,7 @@ pub enum DriverError {
     /// Create with a name that cannot be one.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// Create with options that cannot be used.
+    /// Create or Set with options that cannot be used.
     #[error("volume {name}: {source}")]
     Options {
         /// The volume.
@@ -24,7 +24,7 @@ pub enum DriverError {
         /// What is wrong with them.
         source: OptionError,
     },
-    /// Create with a key or password file that is missing, or an agent.
+    /// Create or Set with a key or password file that is missing, or an agent.
     #[error("volume {name}: {option}: {source}")]
     Credential {
         /// The volume.
@@ -102,6 +102,26 @@ pub enum DriverError {
         /// Who uses it.
         source: UnmountError,
     },
+    /// Set of another remote directory.
+    #[error(
+        "volume {name} is in use{}: who has it would be given another directory; change 'sshcmd' when nobody uses it any \
+         more, or set 'HostName' if the same directory is on another server now",
+        .holders.first().map(|holder| format!(" by {} (pid {})", holder.command, holder.pid)).unwrap_or_default()
+    )]
+    OtherDirectory {
+        /// The volume.
+        name: VolumeName,
+        /// Who has it, as far as the kernel knows.
+        holders: Vec<Holder>,
+    },
+    /// Who has the volume could not be found out.
+    #[error("volume {name}: cannot find out who uses it: {source}")]
+    Holders {
+        /// The volume.
+        name: VolumeName,
+        /// Why.
+        source: io::Error,
+    },
     /// The caller of Mount hung up.
     #[error("volume {0}: the caller is gone, the mount was taken back")]
     CallerGone(VolumeName),
@@ -128,6 +148,8 @@ impl DriverError {
             Self::Busy { .. } => "busy",
             Self::InUse { source, .. } => source.kind(),
             Self::CallerGone(_) => "caller-gone",
+            Self::OtherDirectory { .. } => "other-directory",
+            Self::Holders { .. } => "holders-unknown",
             Self::Id => "bad-id",
         }
     }

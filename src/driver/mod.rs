@@ -3,13 +3,14 @@
 //! The rules that keep data safe meet here:
 //!
 //! - Get, List and Path read memory. Nothing they need is held during I/O.
-//! - Create, Mount, Remove and the unmounting run under the lock of their volume, and under no other.
+//! - Create, Mount, Remove, Set and the unmounting run under the lock of their volume, and under no other.
 //! - A definition is on disk, and a reference in the book, before the answer leaves.
 //! - Nothing below a mountpoint is ever deleted.
 
 mod attach;
 mod define;
 mod error;
+mod redefine;
 mod status;
 mod volumes;
 
@@ -22,7 +23,7 @@ use crate::{
     history::HistoryBook,
     locks::VolumeLocks,
     mount::{Mounter, Reason},
-    protocol::{Caller, VolumeDriver, VolumeInfo},
+    protocol::{Administration, Caller, Change, Redefined, VolumeDriver, VolumeInfo},
     references::ReferenceBook,
     store::{Store, Stored},
     uptime::Uptime,
@@ -36,7 +37,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use volumes::{Volume, Volumes};
+use volumes::{Seen, Volume, Volumes};
 
 /// How long an Unmount waits for the unmounting: dockerd gives up after 60 s. The unmounting goes on.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(50);
@@ -64,7 +65,7 @@ impl Driver {
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
-            let mount = mounted.get(&mounter.mountpoint(&name)).copied();
+            let mount = mounted.get(&mounter.mountpoint(&name)).map(|mount| Seen::of(mount, &name));
             let (definition, verdict) = match definition {
                 Ok(definition) => {
                     let verdict = volumes::judge(&definition, policy);
@@ -145,7 +146,7 @@ impl VolumeDriver for Driver {
         self.volumes.look_for_containers_soon();
         result.inspect_err(|e| {
             let volume = self.volumes.find(name).ok();
-            let remote = volume.and_then(|volume| volume.remote.as_ref().map(ToString::to_string));
+            let remote = volume.and_then(|volume| volume.remote()).map(|remote| remote.to_string());
             tracing::error!(
                 message_id = events::MOUNT_FAILED,
                 volume = name,
@@ -185,5 +186,13 @@ impl VolumeDriver for Driver {
     fn list(&self) -> Vec<VolumeInfo> {
         let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
         volumes.iter().map(|volume| self.volumes.info(volume)).collect()
+    }
+}
+
+impl Administration for Driver {
+    type Error = DriverError;
+
+    async fn set(&self, name: &str, change: Change) -> Result<Redefined, DriverError> {
+        self.volumes.set(name, change).await
     }
 }

@@ -49,8 +49,8 @@ pub fn credential_path(id: &str) -> String {
 /// How the process reaches an ssh agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentAccess {
-    /// The installed unit that listens for it, as long as the process lives.
-    pub unit: String,
+    /// The installed unit that listens for it, as long as the process lives; none where somebody else does.
+    pub unit: Option<String>,
     /// The directory in which it listens.
     pub directory: PathBuf,
     /// What the process sees that directory as. Nobody else does.
@@ -76,11 +76,15 @@ pub struct Session {
     /// Its agent.
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
-    pub on_failure: String,
-    /// A directory that is made for it and goes with it, the only one that it may write to apart from its home.
+    pub on_failure: Option<String>,
+    /// A directory that is made for it and goes with it.
     pub directory: PathBuf,
     /// `NAME=value` fields that the journal adds to whatever it says.
     pub journal_fields: Vec<String>,
+    /// Directories that it may write to, beside those of its sandbox.
+    pub writable: Vec<PathBuf>,
+    /// Another unit, what the administrator sets for which holds for this one, too.
+    pub settings_of: Option<String>,
 }
 
 /// Why the process was not started.
@@ -189,6 +193,12 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
 
     /// Forgets that an installed unit has failed.
     fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Whether something runs under `unit`.
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>>;
+
+    /// Removes what a unit leaves that has ended by itself.
+    fn tidy(&self, unit: &str);
 
     /// Whether what was started goes on when this process ends.
     fn outlives_us(&self) -> bool;

@@ -113,9 +113,18 @@ pub enum UnmountError {
     /// A process of the host has a file or its working directory in it.
     #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
     Busy(PathBuf),
+    /// What a restart has replaced still serves somebody.
+    #[error(
+        "a process has files of it open since before a restart; end that, or its sshfs with 'systemctl stop {}'",
+        .0.join(" ")
+    )]
+    Lingers(Vec<String>),
     /// Somebody mounted something else there.
     #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
     Foreign(Box<Mount>),
+    /// systemd does not tell whether anything of it runs.
+    #[error(transparent)]
+    Launcher(#[from] LaunchError),
     /// umount(2) failed otherwise.
     #[error("cannot unmount {}: {errno}", path.display())]
     Failed {
@@ -134,7 +143,8 @@ impl UnmountError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Held(_) | Self::Busy(_) => "in-use",
+            Self::Held(_) | Self::Busy(_) | Self::Lingers(_) => "in-use",
+            Self::Launcher(source) => source.kind(),
             Self::Foreign(_) => "foreign-mount",
             Self::Failed { .. } => "not-unmounted",
             Self::Proc(_) => "no-proc",

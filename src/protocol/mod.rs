@@ -1,6 +1,6 @@
 //! Docker's volume plugin protocol, version 1: HTTP on a Unix socket, one POST per call, JSON both ways.
 //!
-//! This module knows the wire and nothing of what a volume is. The behaviour follows what dockerd and podman do, not
+//! This module knows the wire and hardly anything of what a volume is. The behaviour follows what dockerd and podman do, not
 //! only what the documentation says:
 //!
 //! - Only status 200 with a JSON object is success (moby `pkg/plugins/client.go`), and podman takes every 200 for
@@ -10,12 +10,15 @@
 //! - dockerd repeats a call whose connection broke with an empty body (`callWithRetry`). An empty Get gets its
 //!   connection closed, which dockerd does not take for an answer; other calls get an error.
 //! - A call runs to its end when its caller hangs up. Mount learns of it, to take the mount back.
+//!
+//! On the same socket are calls of this program's own commands, [`Administration`], which Docker does not know.
 
 pub mod activity;
 pub mod router;
 pub mod server;
 pub mod wire;
 
+use crate::volume::amendment::Difference;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -61,6 +64,33 @@ pub trait VolumeDriver: Send + Sync + 'static {
 
     /// VolumeDriver.List: all volumes, at once.
     fn list(&self) -> Vec<VolumeInfo>;
+}
+
+/// What an administrator may ask beside what Docker asks.
+pub trait Administration: Send + Sync + 'static {
+    /// Shown to the user as it is.
+    type Error: fmt::Display + Send;
+
+    /// SshfsDocker.Set: changes options of a volume for its next mount.
+    fn set(&self, name: &str, change: Change) -> impl Future<Output = Result<Redefined, Self::Error>> + Send;
+}
+
+/// What Set is to change.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Options that take the place of what means the same, `password` among them.
+    pub options: BTreeMap<String, String>,
+    /// Names of options that go.
+    pub unset: Vec<String>,
+}
+
+/// What Set has changed.
+#[derive(Clone, Debug)]
+pub struct Redefined {
+    /// Empty where everything was so already.
+    pub differences: Vec<Difference>,
+    /// Whether the volume is mounted with its former options.
+    pub mounted: bool,
 }
 
 /// What Get and List tell of a volume.

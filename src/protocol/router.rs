@@ -1,10 +1,10 @@
 //! From a path and a body to a call of the driver, and from its result to an answer. No sockets.
 
 use super::{
-    Caller, VolumeDriver,
+    Administration, Caller, Change, VolumeDriver,
     wire::{
         ActivateResponse, CapabilitiesResponse, CreateRequest, EmptyResponse, GetResponse, ListResponse,
-        MountRequest, MountpointResponse, NameRequest,
+        MountRequest, MountpointResponse, NameRequest, SetRequest, SetResponse,
     },
 };
 use crate::json;
@@ -23,7 +23,7 @@ pub enum Answer {
     HangUp,
 }
 
-/// The calls of the protocol.
+/// The calls of the protocol, and those of the administrator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     /// Plugin.Activate
@@ -44,6 +44,8 @@ pub enum Call {
     Get,
     /// VolumeDriver.List
     List,
+    /// SshfsDocker.Set
+    Set,
 }
 
 impl Call {
@@ -60,6 +62,7 @@ impl Call {
             "/VolumeDriver.Path" => Self::Path,
             "/VolumeDriver.Get" => Self::Get,
             "/VolumeDriver.List" => Self::List,
+            "/SshfsDocker.Set" => Self::Set,
             _ => return None,
         })
     }
@@ -73,7 +76,10 @@ enum BadBody {
 }
 
 /// Carries out `call` with the request's `body`.
-pub async fn dispatch<D: VolumeDriver>(driver: &D, call: Call, body: &[u8], caller: &Caller) -> Answer {
+pub async fn dispatch<D>(driver: &D, call: Call, body: &[u8], caller: &Caller) -> Answer
+where
+    D: VolumeDriver + Administration,
+{
     let answer = match call {
         Call::Activate => Ok(ok(&ActivateResponse::VOLUME_DRIVER)),
         Call::Capabilities => Ok(ok(&CapabilitiesResponse::LOCAL)),
@@ -105,6 +111,15 @@ pub async fn dispatch<D: VolumeDriver>(driver: &D, call: Call, body: &[u8], call
         },
         Call::Unmount => match read(body) {
             Ok(MountRequest { name, id }) => Ok(empty_or_failed(driver.unmount(&name, &id).await)),
+            Err(e) => Err(e),
+        },
+        Call::Set => match read(body) {
+            Ok(SetRequest { name, options, unset }) => {
+                Ok(match driver.set(&name, Change { options, unset }).await {
+                    Ok(redefined) => ok(&SetResponse::from(redefined)),
+                    Err(e) => failed(e),
+                })
+            }
             Err(e) => Err(e),
         },
     };

@@ -5,7 +5,7 @@
 //! a byte written, which Go's HTTP client takes as a reason to connect again, and what it wrote before is answered.
 
 use super::{
-    Caller, VolumeDriver,
+    Administration, Caller, VolumeDriver,
     activity::{Activity, Busy},
     router::{self, Answer, Call},
     wire::{CONTENT_TYPE, ErrorResponse},
@@ -55,7 +55,7 @@ type Running = mpsc::Sender<()>;
 
 /// Serves `listener` until `stop` is done, then finishes the calls in flight. `activity` tells meanwhile whether there
 /// are any.
-pub async fn serve<D: VolumeDriver>(
+pub async fn serve<D: VolumeDriver + Administration>(
     listener: UnixListener,
     driver: Arc<D>,
     activity: Activity,
@@ -180,7 +180,7 @@ fn watch_connection(
 }
 
 /// The body of one HTTP exchange. `Err` closes the connection without an answer.
-async fn handle<D: VolumeDriver>(
+async fn handle<D: VolumeDriver + Administration>(
     request: Request<Incoming>,
     driver: Arc<D>,
     caller: Caller,
@@ -212,7 +212,11 @@ async fn handle<D: VolumeDriver>(
     Ok(response)
 }
 
-async fn answer<D: VolumeDriver>(request: Request<Incoming>, driver: &D, caller: &Caller) -> Answer {
+async fn answer<D: VolumeDriver + Administration>(
+    request: Request<Incoming>,
+    driver: &D,
+    caller: &Caller,
+) -> Answer {
     let Some(call) = Call::from_path(request.uri().path()) else {
         return router::error(
             StatusCode::NOT_FOUND,

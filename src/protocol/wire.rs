@@ -1,8 +1,11 @@
 //! The JSON of the protocol (moby `volume/drivers/proxy.go`, podman `libpod/plugin/volume_api.go`).
 //!
+//! The call of the administrator (`Set*`) has the same form.
+//!
 //! Requests: unknown fields are ignored, missing ones are empty, `Opts` may be absent or null.
 
-use super::VolumeInfo;
+use super::{Redefined, VolumeInfo};
+use crate::volume::amendment;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::Path};
 
@@ -37,6 +40,20 @@ pub struct MountRequest {
     /// Caller; random for dockerd, a constant for podman.
     #[serde(rename = "ID", default)]
     pub id: String,
+}
+
+/// Body of Set.
+#[derive(Debug, Deserialize)]
+pub struct SetRequest {
+    /// Volume.
+    #[serde(rename = "Name", default)]
+    pub name: String,
+    /// Options to set.
+    #[serde(rename = "Opts", default)]
+    pub options: BTreeMap<String, String>,
+    /// Names of options to take away.
+    #[serde(rename = "Unset", default)]
+    pub unset: Vec<String>,
 }
 
 /// Answer of Plugin.Activate.
@@ -94,6 +111,22 @@ struct Volume {
     status: serde_json::Map<String, serde_json::Value>,
 }
 
+/// Answer of Set.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SetResponse {
+    differences: Vec<Difference>,
+    mounted: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Difference {
+    option: String,
+    before: Option<String>,
+    after: Option<String>,
+}
+
 /// Answer of a call that failed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -136,6 +169,13 @@ impl From<VolumeInfo> for Volume {
     fn from(info: VolumeInfo) -> Self {
         let VolumeInfo { name, mountpoint, created_at, status } = info;
         Self { name, mountpoint: text(mountpoint.as_deref()), created_at, status }
+    }
+}
+
+impl From<Redefined> for SetResponse {
+    fn from(Redefined { differences, mounted }: Redefined) -> Self {
+        let told = |amendment::Difference { option, before, after }| Difference { option, before, after };
+        Self { differences: differences.into_iter().map(told).collect(), mounted }
     }
 }
 
@@ -182,6 +222,17 @@ mod tests {
         assert_eq!(
             json(&GetResponse::from(info)),
             r#"{"Volume":{"Name":"v","Mountpoint":"/m/v","Status":{}}}"#
+        );
+    }
+
+    #[test]
+    fn what_set_has_changed_is_told_with_both_values() {
+        let difference =
+            amendment::Difference { option: "uid".to_owned(), before: None, after: Some("1000".to_owned()) };
+        let response = SetResponse::from(Redefined { differences: vec![difference], mounted: true });
+        assert_eq!(
+            serde_json::to_string(&response).unwrap(),
+            r#"{"Differences":[{"Option":"uid","Before":null,"After":"1000"}],"Mounted":true}"#
         );
     }
 

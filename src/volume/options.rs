@@ -253,6 +253,16 @@ impl Spec {
         }
     }
 
+    /// The options that name a file or a credential, with what they name.
+    pub fn credential_files(&self) -> impl Iterator<Item = (&'static str, &CredentialSource)> {
+        let password_file = match &self.password {
+            Some(PasswordSource::Credential(source)) => Some(source),
+            Some(PasswordSource::Stored) | None => None,
+        };
+        let both = [("identity_file", self.identity.as_ref()), ("password_file", password_file)];
+        both.into_iter().filter_map(|(name, source)| Some((name, source?)))
+    }
+
     /// The server as the volume names it, and what `HostName` puts in the place of it.
     fn servers(&self) -> Vec<String> {
         let host_name = self.sshfs_option("HostName").map(str::to_owned);
@@ -311,7 +321,12 @@ impl Spec {
 
 /// The names of the options that are given in some spelling or list.
 pub fn names(options: &Options) -> Result<Vec<&'static str>, OptionError> {
-    Ok(Given::read(options)?.rest.into_keys().collect())
+    Ok(parts(options)?.into_keys().collect())
+}
+
+/// What is given in some spelling or list, by the names of the catalogue.
+pub(super) fn parts(options: &Options) -> Result<BTreeMap<&'static str, String>, OptionError> {
+    Ok(Given::read(options)?.rest)
 }
 
 /// The remote of options that may be refused for another reason.

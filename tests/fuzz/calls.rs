@@ -11,7 +11,7 @@ use sshfs_docker::{
     locks::VolumeLocks,
     mount::Mounter,
     protocol::{
-        Caller, VolumeDriver, VolumeInfo,
+        Administration, Caller, Change, Redefined, VolumeDriver, VolumeInfo,
         activity::Activity,
         router::{self, Answer, Call},
         server,
@@ -121,6 +121,14 @@ impl VolumeDriver for MountsNothing {
     }
 }
 
+impl Administration for MountsNothing {
+    type Error = DriverError;
+
+    async fn set(&self, name: &str, change: Change) -> Result<Redefined, DriverError> {
+        self.0.set(name, change).await
+    }
+}
+
 #[derive(Debug)]
 struct NoLauncher;
 
@@ -136,6 +144,12 @@ impl Launcher for NoLauncher {
     fn forget_failure<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async {})
     }
+
+    fn runs<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn tidy(&self, _unit: &str) {}
 
     fn outlives_us(&self) -> bool {
         true
@@ -160,6 +174,7 @@ const BODIES: &[&str] = &[
     r#"Unmount {"Name":"data","ID":"5ae5b6ee"}"#,
     r#"Remove {"Name":"data"}"#,
     r#"Get {"Name":"data"}"#,
+    r#"Set {"Name":"data","Opts":{"uid":"1000,gid=1000"},"Unset":["port"]}"#,
     r#"Path {"Name":"nothing"}"#,
     "List {}",
     "Capabilities ",
@@ -171,12 +186,18 @@ fn words() -> Vec<&'static str> {
     names.chain(files::JSON.iter().copied()).chain(["\"Name\":", "\"Opts\":", "\"ID\":", "Create "]).collect()
 }
 
+/// The path of a call.
+fn path(call: &str) -> String {
+    let family = if call == "Set" { "SshfsDocker" } else { "VolumeDriver" };
+    format!("/{family}.{call}")
+}
+
 fn bodies() -> Check {
     let (runtime, mut host) = (runtime(), Host::new());
     Box::new(move |input| {
         let split = input.iter().position(|byte| *byte == b' ').unwrap_or(0);
         let (call, body) = input.split_at(split);
-        let Some(call) = Call::from_path(&format!("/VolumeDriver.{}", text(call))) else { return };
+        let Some(call) = Call::from_path(&path(&text(call))) else { return };
         let answer = runtime.block_on(router::dispatch(&*host.driver, call, body, &Caller::default()));
         match answer {
             Answer::Success(json) => assert_is_object(&json),
@@ -201,7 +222,7 @@ fn assert_is_object(json: &[u8]) {
 fn requests() -> Vec<Vec<u8>> {
     let request = |text: &&str| {
         let (call, body) = text.split_once(' ').unwrap();
-        let head = format!("POST /VolumeDriver.{call} HTTP/1.1\r\nHost: \r\nContent-Length: {}", body.len());
+        let head = format!("POST {} HTTP/1.1\r\nHost: \r\nContent-Length: {}", path(call), body.len());
         format!("{head}\r\n\r\n{body}").into_bytes()
     };
     let mut requests: Vec<_> = BODIES.iter().map(request).collect();
@@ -354,6 +375,7 @@ fn secrets() -> Check {
             (Call::Get, &name),
             (Call::Create, &other),
             (Call::Create, &create),
+            (Call::Set, &create),
             (Call::List, &name),
         ];
         for (call, body) in calls {

@@ -15,6 +15,7 @@ mod pages;
 
 mod agent;
 mod boot;
+mod check;
 mod connection;
 mod container_faults;
 mod containers;
@@ -35,6 +36,7 @@ mod package;
 mod policies;
 mod reboot;
 mod removal;
+mod restart;
 mod restarts;
 mod sandbox;
 mod upgrade;
@@ -65,7 +67,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 27] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -77,11 +79,13 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("restart", restart::CASES),
     ("journal", journal::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),

@@ -25,6 +25,7 @@ mod sshd;
 mod world;
 
 mod arguments;
+mod check;
 mod disk;
 mod errors;
 mod host_keys;
@@ -94,6 +95,7 @@ fn run() -> ExitCode {
         ("policy", policy::cases()),
         ("references", references::cases()),
         ("errors", errors::cases()),
+        ("check", check::cases()),
         ("restarts", restarts::cases()),
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),

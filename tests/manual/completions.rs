@@ -28,14 +28,14 @@ fn bash(program: &Command) -> String {
     let mut with_value = BTreeSet::new();
     for command in program.get_subcommands() {
         let options: Vec<_> = command.get_arguments().filter(|argument| !argument.is_positional()).collect();
-        let mut words: Vec<_> = options.iter().filter_map(|option| long(option)).collect();
+        let mut words: Vec<_> = options.iter().flat_map(|option| names(option)).collect();
         words.push("--help".to_owned());
         if takes_volumes(command) {
             words.push("$(_sshfs_docker_volumes)".to_owned());
         }
         let _ = writeln!(commands, "        {}) words=\"{}\" ;;", command.get_name(), words.join(" "));
         let valued = options.iter().filter(|option| option.get_action().takes_values());
-        with_value.extend(valued.filter_map(|option| long(option)));
+        with_value.extend(valued.flat_map(|option| names(option)));
     }
     let names: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
     format!(
@@ -63,8 +63,9 @@ complete -F _sshfs_docker -o bashdefault -o default sshfs-docker
     )
 }
 
-fn long(option: &Arg) -> Option<String> {
-    option.get_long().map(|name| format!("--{name}"))
+fn names(option: &Arg) -> Vec<String> {
+    let short = option.get_short().map(|letter| format!("-{letter}"));
+    short.into_iter().chain(option.get_long().map(|name| format!("--{name}"))).collect()
 }
 
 fn takes_volumes(command: &Command) -> bool {

@@ -51,9 +51,12 @@ fn command_line() -> clap::Command {
     let full = Cli::command();
     let shown = full.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
         let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-        let about = command.get_about().cloned().unwrap_or_default();
         // Names are static text where clap is built as small as here.
-        clap::Command::new(&*command.get_name().to_owned().leak()).about(about).args(arguments)
+        let name: &'static str = command.get_name().to_owned().leak();
+        let mut copy = clap::Command::new(name).args(arguments);
+        copy = command.get_about().into_iter().fold(copy, |copy, about| copy.about(about.clone()));
+        copy = command.get_long_about().into_iter().fold(copy, |copy, about| copy.long_about(about.clone()));
+        command.get_after_help().into_iter().fold(copy, |copy, help| copy.after_help(help.clone()))
     });
     clap::Command::new("sshfs-docker").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }

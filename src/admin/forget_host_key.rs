@@ -3,37 +3,45 @@
 //! ssh-keygen does the work, as the user that the file belongs to: run by root it would leave a file of root's, which ssh
 //! in a mount unit could neither read nor add to.
 
-use crate::cli::Layout;
+use super::output;
+use crate::cli::{Admin, Layout};
 use anyhow::{Context, Result, bail};
 use nix::unistd::User;
+use serde::Serialize;
 use std::{
     os::unix::{fs::MetadataExt, process::CommandExt},
-    process::{Command, ExitCode, Output},
+    process::{Command, Output},
 };
 
+/// With `--json`: `{"host": "[storage]:2222", "forgotten": ["[storage]:2222 ED25519 SHA256:…"]}`.
+#[derive(Debug, Serialize)]
+struct Forgotten {
+    /// As the file has it.
+    host: String,
+    /// Name, kind and fingerprint of each key.
+    forgotten: Vec<String>,
+}
+
 /// Forgets the learnt keys of `host`, which is a name or address, with `:port` or in ssh's `[name]:port`.
-#[must_use]
-pub fn forget(layout: &Layout, host: &str) -> ExitCode {
-    match try_forget(layout, &known_name(host)) {
-        Ok(forgotten) => {
-            for key in forgotten {
-                println!("forgotten: {key}");
-            }
-            println!(
-                "the next mount stores the key that the server shows then (not with host_keys = \"yes\" or a pinned \
-                 key: those want the new key first)"
-            );
-            ExitCode::SUCCESS
-        }
-        Err(e) => {
-            eprintln!("sshfs-docker: {e:#}");
-            ExitCode::FAILURE
-        }
+pub fn run(admin: &Admin, host: &str) -> Result<bool> {
+    let host = known_name(host);
+    let forgotten = forget(&admin.layout, &host)?;
+    if admin.json {
+        output::json(&Forgotten { host, forgotten })?;
+        return Ok(true);
     }
+    for key in forgotten {
+        anstream::println!("forgotten: {key}");
+    }
+    anstream::println!(
+        "the next mount stores the key that the server shows then (not with host_keys = \"yes\" or a pinned key: those \
+         want the new key first)"
+    );
+    Ok(true)
 }
 
 /// The keys that were forgotten: name, kind and fingerprint of each.
-fn try_forget(layout: &Layout, host: &str) -> Result<Vec<String>> {
+fn forget(layout: &Layout, host: &str) -> Result<Vec<String>> {
     let file = layout.paths().learnt_known_hosts();
     let user = User::from_name(&layout.user)?
         .with_context(|| format!("the user '{}' does not exist", layout.user))?;
