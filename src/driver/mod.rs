@@ -134,7 +134,7 @@ impl VolumeDriver for Driver {
     type Error = DriverError;
 
     async fn create(&self, name: &str, options: Options) -> Result<(), DriverError> {
-        self.volumes.create(name, options).await
+        self.volumes.create(name, options).await.inspect_err(|e| log_kind(name, e))
     }
 
     async fn remove(&self, name: &str) -> Result<(), DriverError> {
@@ -195,4 +195,9 @@ impl Administration for Driver {
     async fn set(&self, name: &str, change: Change) -> Result<Redefined, DriverError> {
         self.volumes.set(name, change).await
     }
+}
+
+/// The sentence itself is logged with the call.
+fn log_kind(name: &str, error: &DriverError) {
+    tracing::debug!(volume = name, kind = error.kind(), "the call failed");
 }

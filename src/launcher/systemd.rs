@@ -59,6 +59,9 @@ trait Properties {
 /// Exit codes of a unit whose program was never executed (systemd.exec(5), "Process Exit Codes").
 const EXIT_USER: i32 = 217;
 const EXIT_CREDENTIALS: i32 = 243;
+const EXIT_EXEC: i32 = 203;
+const EXIT_NAMESPACE: i32 = 226;
+const EXIT_SECCOMP: i32 = 228;
 
 /// Longer than the `TimeoutStopSec=` of the mount units.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
@@ -107,10 +110,7 @@ impl SystemdLauncher {
                 Some(EXIT_CREDENTIALS) if sealed => LaunchError::Sealed,
                 Some(EXIT_CREDENTIALS) => LaunchError::Credential(sources),
                 Some(EXIT_USER) => LaunchError::NoUser(self.user.clone()),
-                Some(status) => {
-                    LaunchError::Unit { unit: unit.to_owned(), reason: format!("{reason}, status {status}") }
-                }
-                None => LaunchError::Unit { unit: unit.to_owned(), reason },
+                status => LaunchError::Unit { unit: unit.to_owned(), reason: what_failed(status, &reason) },
             }),
         }
     }
@@ -407,6 +407,20 @@ async fn active_state(manager: &ManagerProxy<'_>, unit: &str) -> zbus::Result<Op
         // Forgotten meanwhile.
         Err(e) if is(&e, "UnknownObject") => Ok(None),
         state => Ok(String::try_from(state?).ok()),
+    }
+}
+
+/// What systemd could not do, by the status of a program that was never executed, or else the result of the job.
+fn what_failed(status: Option<i32>, result: &str) -> String {
+    match status {
+        Some(EXIT_EXEC) => "its program cannot be executed".to_owned(),
+        Some(EXIT_NAMESPACE) => {
+            "its sandbox cannot be set up: a path in a drop-in is missing, or the kernel lacks what it needs"
+                .to_owned()
+        }
+        Some(EXIT_SECCOMP) => "its filter of system calls cannot be set up".to_owned(),
+        Some(status @ 1..) => format!("systemd gave up with the code {status} of systemd.exec(5)"),
+        _ => format!("the result of its job is '{result}'"),
     }
 }
 

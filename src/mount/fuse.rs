@@ -7,7 +7,10 @@ use super::{
     mountinfo::{self, Device, Mount},
     swap::Trees,
 };
-use crate::volume::{Generation, Remote, VolumeName, options::Setting};
+use crate::{
+    kind,
+    volume::{Generation, Remote, VolumeName, options::Setting},
+};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -32,31 +35,46 @@ pub fn source(generation: &Generation, remote: &Remote) -> String {
     format!("{generation}={remote}")
 }
 
-/// Whether a mount, wherever it is, says that it shows the files of this volume.
+/// Whether a mount, wherever it is, says that it shows the files of this volume from one of these remotes.
 #[must_use]
-pub fn is_of(mount: &Mount, name: &VolumeName) -> bool {
+pub fn is_of(mount: &Mount, name: &VolumeName, remotes: &[String]) -> bool {
+    let of_these = |remote| remotes.iter().any(|known| known == remote);
+    mount.filesystem == FILESYSTEM && read_source(mount, name).is_some_and(|(_, remote)| of_these(remote))
+}
+
+/// Whether the mount that is at the mountpoint of `name` was made for it.
+#[must_use]
+pub fn bears_name(mount: &Mount, name: &VolumeName) -> bool {
     mount.filesystem == FILESYSTEM && read_source(mount, name).is_some()
 }
 
 /// Which sshfs serves the mount that is at the mountpoint of `name`.
 #[must_use]
 pub fn generation(mount: &Mount, name: &VolumeName) -> Generation {
-    read_source(mount, name).unwrap_or_else(|| Generation::first(name))
+    read_source(mount, name).map_or_else(|| Generation::first(name), |(generation, _)| generation)
 }
 
-/// The remote does not count: the administrator may have moved the volume to another server since.
-fn read_source(mount: &Mount, name: &VolumeName) -> Option<Generation> {
-    Generation::read(mount.source.split_once('=')?.0, name)
+/// The remotes whose files a volume shows: that of its definition, and that of the mount at its mountpoint, which is
+/// another one if the volume has been moved to another server since.
+#[must_use]
+pub fn remotes(name: &VolumeName, defined: Option<&Remote>, mounted: Option<&Mount>) -> Vec<String> {
+    let mounted = mounted.and_then(|mount| read_source(mount, name)).map(|(_, remote)| remote.to_owned());
+    defined.map(ToString::to_string).into_iter().chain(mounted).collect()
+}
+
+fn read_source<'a>(mount: &'a Mount, name: &VolumeName) -> Option<(Generation, &'a str)> {
+    let (generation, remote) = mount.source.split_once('=')?;
+    Some((Generation::read(generation, name)?, remote))
 }
 
 /// Why there is no FUSE mount.
 #[derive(Debug, thiserror::Error)]
 pub enum FuseError {
     /// The kernel has no FUSE, or this is a container without the device.
-    #[error("cannot open /dev/fuse: {0}; load the kernel module with 'modprobe fuse'")]
-    Device(io::Error),
+    #[error("cannot open /dev/fuse ({}); {}", .0.desc(), device_advice(*.0))]
+    Device(Errno),
     /// mount(2) failed.
-    #[error("the kernel refused the mount: {0}")]
+    #[error("the kernel refused the mount ({}); {}", .0.desc(), mount_advice(*.0))]
     Mount(#[from] Errno),
     /// A mount apart from all others failed.
     #[error("the kernel refused a mount that is attached nowhere: {0}")]
@@ -68,9 +86,30 @@ impl FuseError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Device(_) => "no-fuse",
-            Self::Mount(_) | Self::Apart(_) => "kernel-refused",
+            Self::Device(_) => kind::NO_FUSE,
+            Self::Mount(_) | Self::Apart(_) => kind::KERNEL_REFUSED,
         }
+    }
+}
+
+fn device_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            "the driver may not use it: if it runs in a container, give it the device; else see DeviceAllow= in \
+             'systemctl cat sshfs-docker.service'"
+        }
+        _ => "load the kernel module with 'modprobe fuse'; a container needs the device of its host",
+    }
+}
+
+fn mount_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EINVAL => "it does not know an option of the volume (context and the like need SELinux)",
+        Errno::EACCES | Errno::EPERM => {
+            "the driver needs CAP_SYS_ADMIN: see 'systemctl cat sshfs-docker.service', and AppArmor or SELinux in the log of \
+             the kernel"
+        }
+        _ => "see the log of the kernel with 'dmesg'",
     }
 }
 
@@ -81,7 +120,7 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(FuseError::Device)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
@@ -119,6 +158,10 @@ pub fn mount_detached(mountpoint: &Path, source: &str, options: &[Setting]) -> R
     // Threads have a mount namespace each, if they ask for it.
     let apart = thread::scope(|scope| scope.spawn(mount_apart).join());
     apart.unwrap_or(Err(FuseError::Mount(Errno::EIO)))
+}
+
+fn device_error(error: io::Error) -> FuseError {
+    FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
 /// Translates checked options. A set-user-ID program or a device file of a remote server is never honoured.

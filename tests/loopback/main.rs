@@ -9,6 +9,8 @@
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/isolation.rs"]
 mod isolation;
 #[path = "../support/model.rs"]
@@ -25,6 +27,7 @@ mod sshd;
 mod world;
 
 mod arguments;
+mod causes;
 mod check;
 mod disk;
 mod errors;
@@ -111,5 +114,6 @@ fn run() -> ExitCode {
             .with_kind(theme)
         })
     });
+    let trials = trials.chain(causes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_shown_at_the_step_that_it_is_about() {
-        let denied = || Cause::AccessDenied { accepts: "publickey".to_owned() };
+        let denied = || Cause::AccessDenied { accepts: "publickey".to_owned(), key: None };
         for (cause, on_the_way, step) in [
             (Cause::UnknownHost, false, Step::Name),
             (denied(), false, Step::Login),
