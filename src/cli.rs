@@ -69,6 +69,9 @@ pub enum Command {
         /// The socket of the agent that ssh will use.
         #[arg(long, value_name = "PATH")]
         agent: Option<PathBuf>,
+        /// Its own directory, where it says how it is.
+        #[arg(long, value_name = "PATH")]
+        directory: Option<PathBuf>,
         /// The command line of sshfs.
         #[arg(last = true, required = true)]
         argv: Vec<OsString>,

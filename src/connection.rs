@@ -10,8 +10,9 @@
 //! standard input): it does so when the server has opened the session. Until then a second ssh may take over.
 
 use crate::{
-    diagnosis::{self, Cause, ChangedKey, OWN_WORDS},
+    diagnosis::{self, Cause, ChangedKey},
     host_keys::{self, Way},
+    notice::{self, Notice},
     sys,
 };
 use nix::{
@@ -22,7 +23,6 @@ use nix::{
 use std::{
     env,
     ffi::OsString,
-    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     os::{
@@ -183,7 +183,7 @@ fn attempt(
     };
     let way = Way::of(arguments)?;
     if let Err(unusable) = way.check() {
-        say(&unusable);
+        say(&Notice::HostKey(unusable.to_string()));
         note(Entry::Refused(now()));
         return Ok(Outcome::Failed { status: ExitStatus::from_raw(REFUSED), refused: true });
     }
@@ -192,13 +192,20 @@ fn attempt(
     command.args(way.options()?).args(arguments).stderr(Stdio::piped());
     sys::die_with_parent(&mut command);
     let mut ssh = command.spawn()?;
+    let keys = known_keys(&way);
     let all_said = ssh.stderr.take().map(|stderr| said.pass_on(stderr));
     let wait_for_last_words = || _ = all_said.map(|all_said| all_said.recv_timeout(LAST_WORDS));
     match establish(&mut ssh, limit)? {
         None => {
             note(Entry::Connected);
+            // None is known of a server whose first key ssh has stored just now.
+            let keys = keys.recv().ok().filter(|keys| !keys.is_empty()).unwrap_or_else(|| way.keys());
+            say(&Notice::Connected(keys));
             let status = ssh.wait()?;
             wait_for_last_words();
+            if !hung_up() {
+                say(&Notice::Lost);
+            }
             Ok(Outcome::Ended(status))
         }
         Some(status) => {
@@ -206,18 +213,29 @@ fn attempt(
             let said = String::from_utf8_lossy(&said.text()).into_owned();
             let cause = diagnosis::diagnose(&said);
             note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
+            let mut reason = cause.to_string();
             if let (Cause::HostKeyChanged(_), Some(change)) = (&cause, ChangedKey::parse(&said)) {
-                explain(&change, &way);
+                reason = explain(&change, &way).to_string();
+                say(&Notice::HostKey(reason.clone()));
             }
+            say(&Notice::Failed(reason));
             Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }
     }
 }
 
-/// Says something that the user can rely on, in a line of its own.
-fn say(sentence: &dyn fmt::Display) {
+/// Tells the supervisor.
+fn say(notice: &Notice) {
     // In one piece: another connection may be saying something.
-    _ = io::stderr().write_all(format!("\n{OWN_WORDS}{sentence}\n").as_bytes());
+    _ = io::stderr().write_all(notice.line().as_bytes());
+}
+
+/// Looks for the keys that are known of the server while ssh connects to it, which takes longer.
+fn known_keys(way: &Way) -> mpsc::Receiver<Vec<String>> {
+    let (found, keys) = mpsc::channel();
+    let way = way.clone();
+    thread::spawn(move || _ = found.send(way.keys()));
+    keys
 }
 
 /// What ssh says, which goes on to the journal.
@@ -236,7 +254,7 @@ impl Said {
             let mut buffer = [0; 4096];
             while let Ok(length @ 1..) = stderr.read(&mut buffer) {
                 let mut text = buffer[..length].to_vec();
-                text.retain(|byte| char::from(*byte) != OWN_WORDS);
+                notice::unmark(&mut text);
                 _ = io::stderr().write_all(&text);
                 let mut said = said.text();
                 said.extend_from_slice(&text);
@@ -272,16 +290,16 @@ fn establish(ssh: &mut Child, limit: Option<Duration>) -> io::Result<Option<Exit
     }
 }
 
-/// Says what ssh leaves out: which key is known, and how to accept the new one. Only here can the file be read, and only
+/// Adds what ssh leaves out: which key is known, and how to accept the new one. Only here can the file be read, and only
 /// here is it said when a connection is made anew, months after the mount.
 ///
 /// What ssh said is not believed: a banner that a server shows before the login is in it, too.
-fn explain(change: &ChangedKey, way: &Way) {
+fn explain(change: &ChangedKey, way: &Way) -> ChangedKey {
     let place = change.place.clone().filter(|place| way.has_file(place.file.as_ref()));
     let host = change.host.clone().filter(|host| way.has_name(host));
     let known =
         place.as_ref().and_then(|place| fingerprint_of(&host_keys::line(place.file.as_ref(), place.line)?));
-    say(&ChangedKey { known, place, host, ..change.clone() });
+    ChangedKey { known, place, host, ..change.clone() }
 }
 
 /// The fingerprint of the key in a line of a `known_hosts` file.

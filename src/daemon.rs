@@ -9,7 +9,9 @@ use crate::{
     config::LiveConfig,
     directories,
     driver::Driver,
+    events,
     heal::record::HealingBook,
+    history::HistoryBook,
     launcher::{Launcher, child::ChildLauncher, systemd::SystemdLauncher},
     locks::VolumeLocks,
     logging,
@@ -70,7 +72,10 @@ fn try_run(options: &Serve) -> Result<()> {
     logging::start(&at_start.log);
     logging::log_panics();
     if let Err(mistake) = latest {
-        tracing::error!("{mistake}; no volume is created or mounted until this is mended");
+        tracing::error!(
+            message_id = events::MISCONFIGURED,
+            "{mistake}; no volume is created or mounted until this is mended"
+        );
     }
     let _lock = lock(&paths)?;
     // A listener of our own would be gone with this process.
@@ -116,7 +121,7 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
         tracing::warn!(
             "systemd is not PID 1: sshfs runs as a child process, and the mounts end with this daemon"
         );
-        Box::new(ChildLauncher::new(&options.layout.user, paths.credentials(), &paths.home())?)
+        Box::new(ChildLauncher::new(&options.layout.user, paths)?)
     };
     let store =
         Store::open(paths, Sealer::of_this_host()).context("cannot open the definitions of volumes")?;
@@ -124,10 +129,11 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
     store.tidy();
     book.tidy();
     let healing = HealingBook::open(paths).context("cannot open the records of healing")?;
+    let history = HistoryBook::open(paths).context("cannot open the histories of volumes")?;
     let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
     let mounter = Mounter::open(paths.clone(), launcher, program).context("cannot prepare to mount")?;
     mounter.make_view().context("cannot prepare the mountpoints")?;
-    Driver::open(store, book, healing, locks, mounter, config)
+    Driver::open(store, book, healing, history, locks, mounter, config)
         .context("cannot read the definitions of volumes")
 }
 
@@ -153,14 +159,14 @@ async fn serve(listener: UnixListener, driver: Arc<Driver>, idle_exit: Option<Du
     };
     tell(&[NotifyState::Ready, status(&driver)]);
     let (volumes, mounted) = driver.count();
-    tracing::info!("serving {volumes} volumes, {mounted} of them mounted");
+    tracing::debug!("serving {volumes} volumes, {mounted} of them mounted");
     let housekeeping =
         [tokio::spawn(keep_alive(Arc::clone(&driver))), tokio::spawn(sweep(Arc::clone(&driver)))];
     server::serve(listener, driver, activity, stop).await;
     for task in housekeeping {
         task.abort();
     }
-    tracing::info!("stopped");
+    tracing::debug!("stopped");
     Ok(())
 }
 
@@ -173,7 +179,7 @@ async fn idle(activity: Activity, driver: Arc<Driver>, quiet: Option<Duration>) 
         sleep(SWEEP.min(quiet)).await;
         activity.quiet_for(quiet).await;
     }
-    tracing::info!("nobody has called for {quiet:?}, stopping until the next call");
+    tracing::debug!("nobody has called for {quiet:?}, stopping until the next call");
 }
 
 /// Tells systemd that the loop which answers calls is running: it is this one, there is only one thread.

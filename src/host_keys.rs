@@ -3,6 +3,7 @@
 //! ssh takes a `known_hosts` file that it cannot open for one that is not there (hostfile.c, `load_hostkeys`), and with
 //! `accept-new` any key is then the first one. So each file is tried first, as the user and in the sandbox of ssh.
 
+use crate::diagnosis::fingerprint;
 use nix::unistd::{AccessFlags, Uid, User, access};
 use std::{
     collections::HashMap,
@@ -92,6 +93,13 @@ impl Way {
         }
     }
 
+    /// The keys that ssh accepts of the server of the volume: fingerprint and kind of each. A server that nobody verifies
+    /// has none.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        self.0.last().map(Server::keys).unwrap_or_default()
+    }
+
     /// Whether one of the servers is known by this name.
     #[must_use]
     pub fn has_name(&self, name: &str) -> bool {
@@ -169,8 +177,7 @@ impl Server {
 
     fn is_in(&self, files: &[PathBuf]) -> io::Result<bool> {
         for file in files.iter().filter(|file| file.is_file()) {
-            let mut keygen = Command::new("ssh-keygen");
-            let (_, found) = output_of(keygen.args(["-F", &self.name, "-f"]).arg(file))?;
+            let found = self.find_in(file, "-F")?;
             let is_key = |line: &str| line.starts_with("# Host ") && !line.ends_with("REVOKED");
             if found.lines().any(is_key) {
                 return Ok(true);
@@ -178,6 +185,44 @@ impl Server {
         }
         Ok(false)
     }
+
+    /// What ssh-keygen(1) finds of the server in a file; with `-lF` fingerprints in the place of keys.
+    fn find_in(&self, file: &Path, option: &str) -> io::Result<String> {
+        let mut keygen = Command::new("ssh-keygen");
+        Ok(output_of(keygen.args([option, &self.name, "-f"]).arg(file))?.1)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        if self.checking == Checking::None {
+            return Vec::new();
+        }
+        // Where the administrator vouches for the server, only his files count ([`Way::options`]).
+        let vouched_for = self.is_vouched_for().unwrap_or(false);
+        let files: Vec<_> =
+            if vouched_for { self.global_files.iter().collect() } else { self.files().collect() };
+        let found =
+            files.into_iter().filter(|file| file.is_file()).flat_map(|file| self.find_in(file, "-lF"));
+        let mut keys: Vec<_> = found.flat_map(|found| fingerprints(&found)).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+}
+
+/// The keys in the output of `ssh-keygen -lF`: a line such as `storage ED25519 SHA256:…` for each, after one that begins with
+/// `# Host ` and ends in what the key is, where it is none of the server.
+fn fingerprints(found: &str) -> Vec<String> {
+    let (mut keys, mut about) = (Vec::new(), "");
+    for line in found.lines() {
+        if line.starts_with('#') {
+            about = line;
+        } else if let [_, kind, digest, ..] = line.split_whitespace().collect::<Vec<_>>()[..] {
+            let authority = if about.ends_with(" CA") { " certificate authority" } else { "" };
+            let key = fingerprint(digest).filter(|_| !about.ends_with("REVOKED"));
+            keys.extend(key.map(|key| format!("{key} ({kind}{authority})")));
+        }
+    }
+    keys
 }
 
 /// Opens a file of host keys as ssh could, but waits for nobody.
@@ -287,6 +332,20 @@ mod tests {
         assert_eq!(server.checking, Checking::KnownOrNew);
         let way = Way(vec![server]);
         assert!(way.has_file(Path::new("/b")) && !way.has_file(Path::new("none")));
+    }
+
+    #[test]
+    fn the_keys_of_a_server_are_read_but_not_those_revoked() {
+        let digest = "J01WKzjDKAUR/TjzE7Hpwl0m4FFSrvTL1tywSCtvzIc";
+        let found = format!(
+            "# Host [::1]:22 found: line 1 REVOKED\n[::1]:22 RSA SHA256:{digest}\n\
+             # Host [::1]:22 found: line 2 \n[::1]:22 ED25519 SHA256:{digest}\nnonsense\n\
+             # Host [::1]:22 found: line 3 CA\n[::1]:22 RSA SHA256:{digest}\n"
+        );
+        assert_eq!(
+            fingerprints(&found),
+            ["ED25519", "RSA certificate authority"].map(|kind| format!("SHA256:{digest} ({kind})"))
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
-//! [`supervisor`], [`connection`] and [`askpass`]. [`heal`] is started by systemd when that dies, and gives running
+//! [`supervisor`], [`connection`] and [`askpass`], which tell each other [`notice`]s. [`heal`] is started by systemd when that dies, and gives running
 //! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key. [`admin`] are the commands of an
 //! administrator.
 
@@ -17,13 +17,17 @@ pub mod daemon;
 pub mod diagnosis;
 pub mod directories;
 pub mod driver;
+pub mod events;
 pub mod heal;
+pub mod health;
+pub mod history;
 pub mod host_keys;
 mod json;
 pub mod launcher;
 pub mod locks;
 pub mod logging;
 pub mod mount;
+pub mod notice;
 pub mod paths;
 pub mod protocol;
 pub mod references;
@@ -32,4 +36,5 @@ pub mod sealing;
 pub mod store;
 pub mod supervisor;
 mod sys;
+pub mod uptime;
 pub mod volume;

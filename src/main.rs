@@ -26,7 +26,9 @@ fn main() -> ExitCode {
         Command::Set(arguments) => admin::exit(set::run(&arguments)),
         Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
         Command::Graft(graft) => graft::run(&graft),
-        Command::RunSshfs { connection, agent, argv } => supervisor::run(connection, agent.as_deref(), &argv),
+        Command::RunSshfs { connection, agent, directory, argv } => {
+            supervisor::run(connection, agent.as_deref(), directory, &argv)
+        }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),

@@ -20,8 +20,11 @@
 //!   references/NAME.json         who holds the volume, 0600; schema 1
 //!   locks/NAME                   held while the volume is changed, by the daemon or by its healing
 //!   healing/NAME.json            what became of the containers when sshfs died, 0600; schema 1
+//!   history/NAME.json            what happened to the volume since boot, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
+//!   mounts/CONNECTION/           of the unit of the mount with this number of a FUSE connection, 0755, goes with it
+//!     health.json                what the unit knows of its connection; schema 1
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
@@ -146,6 +149,12 @@ impl Paths {
         self.runtime.join("healing")
     }
 
+    /// What happened to volumes.
+    #[must_use]
+    pub fn history(&self) -> PathBuf {
+        self.runtime.join("history")
+    }
+
     /// The `known_hosts` files of volumes that pin a key.
     #[must_use]
     pub fn pinned_host_keys(&self) -> PathBuf {
@@ -168,6 +177,18 @@ impl Paths {
     #[must_use]
     pub fn ssh_config_of(&self, name: &VolumeName) -> PathBuf {
         self.ssh_configs().join(name.as_str())
+    }
+
+    /// The directories of the units of mounts.
+    #[must_use]
+    pub fn mount_directories(&self) -> PathBuf {
+        self.runtime.join("mounts")
+    }
+
+    /// The one of the mount with this number of a FUSE connection.
+    #[must_use]
+    pub fn mount_directory(&self, connection: u32) -> PathBuf {
+        self.mount_directories().join(connection.to_string())
     }
 
     /// The directories in which relays to agents listen.

@@ -10,9 +10,9 @@
 use crate::{
     paths::{Paths, file_name},
     replace::{self, Durability},
+    uptime::Uptime,
     volume::VolumeName,
 };
-use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
 
@@ -33,33 +33,6 @@ const STALE: Duration = Duration::from_secs(600);
 /// The id of every call of podman (libpod `volume_internal_common.go`). podman counts by itself and calls once for all
 /// its users, of which `podman volume mount` shows no holder, so only podman's own Unmount ends this one.
 const PODMAN: &str = "2f73349cfc4630255319c6c8dfc1b46a8996ace9d14d8e07563b165915918ec2";
-
-/// Seconds since boot. Not the wall clock: on a machine without a battery it jumps by years while it boots, and every
-/// reference would be old.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Uptime(u64);
-
-impl Uptime {
-    /// This moment.
-    #[must_use]
-    pub fn now() -> Self {
-        let time = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec());
-        Self(u64::try_from(time).unwrap_or(0))
-    }
-
-    /// The time from `earlier` to this moment.
-    #[must_use]
-    pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_secs(self.0.saturating_sub(earlier.0))
-    }
-
-    /// So many seconds after boot.
-    #[must_use]
-    pub const fn of_seconds(seconds: u64) -> Self {
-        Self(seconds)
-    }
-}
 
 /// The references of one volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,11 +168,11 @@ mod tests {
     use std::collections::HashMap;
 
     fn now() -> Uptime {
-        Uptime(4711)
+        Uptime::of_seconds(4711)
     }
 
     fn later(seconds: u64) -> Uptime {
-        Uptime(4711 + seconds)
+        Uptime::of_seconds(4711 + seconds)
     }
 
     #[test]

@@ -14,10 +14,14 @@
 use crate::{
     agent,
     connection::{LEDGER, Ledger, exit_code},
-    diagnosis::OWN_WORDS,
+    events,
+    health::{Change, Health},
     launcher::{ASKPASS_CREDENTIAL, CREDENTIALS_DIRECTORY},
+    notice::{Notice, Sorter},
     sys,
+    uptime::Uptime,
 };
+use libsystemd::logging::{Priority, connected_to_journal, journal_send};
 use nix::{
     fcntl::OFlag,
     unistd::{dup2_stdin, pipe2},
@@ -27,9 +31,9 @@ use std::{
     ffi::OsString,
     fs::File,
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, sleep},
     time::{Duration, Instant},
 };
@@ -45,18 +49,23 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const UNMOUNTED: Duration = Duration::from_secs(1);
 
 /// Runs `argv` until it ends. `connection` is the number of its FUSE connection, if that is known; `agent` the socket of
-/// the agent that ssh will use.
+/// the agent that ssh will use; `directory` the unit's own.
 #[must_use]
-pub fn run(connection: Option<u32>, agent: Option<&Path>, argv: &[OsString]) -> ExitCode {
+pub fn run(
+    connection: Option<u32>,
+    agent: Option<&Path>,
+    directory: Option<PathBuf>,
+    argv: &[OsString],
+) -> ExitCode {
     // Where the kernel cannot do it, the mounts' processes, which are one user's, can signal each other.
     _ = sys::keep_to_ourselves();
     let end = match agent.map_or(Ok(()), agent::ask) {
-        Ok(()) => supervise(argv).inspect_err(|e| {
+        Ok(()) => supervise(argv, directory).inspect_err(|e| {
             let program = argv.first().map(|p| p.to_string_lossy()).unwrap_or_default();
             pass_on(format!("cannot start {program}: {e}\n").as_bytes());
         }),
         Err(reason) => {
-            pass_on(format!("{}{reason}\n", agent::TROUBLE).as_bytes());
+            pass_on(Notice::Agent(reason).line().as_bytes());
             Err(io::ErrorKind::NotConnected.into())
         }
     };
@@ -88,7 +97,7 @@ fn still_mounted(connection: u32) -> bool {
     false
 }
 
-fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
+fn supervise(argv: &[OsString], directory: Option<PathBuf>) -> io::Result<ExitStatus> {
     let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let (messages, messages_of_child) = pipe2(OFlag::O_CLOEXEC)?;
     let mut messages = File::from(messages);
@@ -111,17 +120,78 @@ fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
     drop(command);
     dup2_stdin(File::open("/dev/null")?)?;
 
+    let book = Arc::new(Mutex::new(HealthBook::open(child.id(), directory)));
     let (all_said, wait_for_last_words) = mpsc::channel::<()>();
+    let notes = Arc::clone(&book);
     thread::spawn(move || {
-        let mut buffer = [0; 4096];
+        let (mut buffer, mut sorter) = ([0; 4096], Sorter::default());
         while let Ok(length @ 1..) = messages.read(&mut buffer) {
-            pass_on(&buffer[..length]);
+            for notice in pass_on_and_sort(&buffer[..length], &mut sorter) {
+                notes.lock().unwrap_or_else(PoisonError::into_inner).note(&notice);
+            }
         }
+        _ = io::stderr().write_all(&sorter.finish());
         drop(all_said);
     });
     let status = child.wait()?;
     _ = wait_for_last_words.recv_timeout(LAST_WORDS);
+    book.lock().unwrap_or_else(PoisonError::into_inner).end();
     Ok(status)
+}
+
+/// What is known of the connection, and where it is written.
+struct HealthBook {
+    health: Health,
+    directory: Option<PathBuf>,
+}
+
+impl HealthBook {
+    fn open(sshfs: u32, directory: Option<PathBuf>) -> Self {
+        let book = Self { health: Health::new(sshfs, Uptime::now()), directory };
+        book.write();
+        book
+    }
+
+    fn note(&mut self, notice: &Notice) {
+        let change = self.health.note(notice, Uptime::now());
+        self.write();
+        match change {
+            None => {}
+            Some(Change::Lost) => tell(
+                Priority::Warning,
+                events::CONNECTION_LOST,
+                "the connection to the server has ended; the next access makes it anew",
+            ),
+            Some(Change::Failing(reason)) => tell(
+                Priority::Error,
+                events::CONNECTION_FAILING,
+                &format!("the connection cannot be made anew, accesses fail: {reason}"),
+            ),
+            Some(Change::Back) => {
+                tell(Priority::Notice, events::CONNECTION_BACK, "the connection to the server is back");
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.health.end(Uptime::now());
+        self.write();
+    }
+
+    fn write(&self) {
+        // Without it an administrator sees less; the mount is none the worse.
+        if let Some(Err(e)) = self.directory.as_ref().map(|directory| self.health.write(directory)) {
+            eprintln!("cannot write down the state of the connection, ignoring: {e}");
+        }
+    }
+}
+
+/// Says something of our own, as an event where there is a journal. The unit adds VOLUME= and REMOTE= (`LogExtraFields=`).
+fn tell(priority: Priority, id: &str, text: &str) {
+    let fields = [("MESSAGE_ID", id)];
+    if !connected_to_journal() || journal_send(priority, text, fields.into_iter()).is_err() {
+        eprintln!("{text}");
+    }
 }
 
 /// Lets ssh ask this program for the password (ssh(1), SSH_ASKPASS; `force` needs OpenSSH >= 8.4).
@@ -132,13 +202,24 @@ fn answer_questions(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
-/// First to the daemon, who may be waiting: a journal that hangs must not keep it from hearing the reason.
+/// Passes on what this process itself says.
 fn pass_on(text: &[u8]) {
-    let mut text: Vec<u8> = text.iter().copied().filter(|byte| *byte != END_OF_REPORT).collect();
+    pass_on_and_sort(text, &mut Sorter::default());
+}
+
+/// First to the daemon, who may be waiting: a journal that hangs must not keep it from hearing the reason. Of the notices
+/// the journal gets the sentences; all are returned.
+fn pass_on_and_sort(text: &[u8], sorter: &mut Sorter) -> Vec<Notice> {
+    let text: Vec<u8> = text.iter().copied().filter(|byte| *byte != END_OF_REPORT).collect();
     report(&text);
-    // journalctl(1) would show the line as data.
-    text.retain(|byte| char::from(*byte) != OWN_WORDS);
-    _ = io::stderr().write_all(&text);
+    let (notices, rest) = sorter.take(&text);
+    _ = io::stderr().write_all(&rest);
+    for notice in &notices {
+        if let Notice::HostKey(sentence) | Notice::Agent(sentence) = notice {
+            _ = io::stderr().write_all(format!("{sentence}\n").as_bytes());
+        }
+    }
+    notices
 }
 
 /// Writes to the daemon and returns whether it listens. After the mount succeeded it no longer does: Rust ignores

@@ -1,12 +1,9 @@
 //! Who uses a mounted volume, and where they see it: as the kernel knows it, not as Docker counts.
 
-use crate::{
-    heal::stale::container_of,
-    mount::{
-        fuse,
-        holders::{self, Holder},
-        mountinfo,
-    },
+use crate::mount::{
+    containers, fuse,
+    holders::{self, Holder},
+    mountinfo,
 };
 use serde::Serialize;
 use std::{fmt, io, path::Path};
@@ -37,7 +34,7 @@ pub fn of(mountpoint: &Path) -> io::Result<Vec<User>> {
 impl From<Holder> for User {
     fn from(Holder { pid, command, mountpoint }: Holder) -> Self {
         let path = mountpoint.to_string_lossy().into_owned();
-        Self { container: container_of(pid), path, pid, command }
+        Self { container: containers::of_process(pid), path, pid, command }
     }
 }
 

@@ -9,9 +9,6 @@ pub mod relay;
 use filter::{FAILURE, IDENTITIES_ANSWER, REQUEST_IDENTITIES};
 use std::{io, os::unix::net::UnixStream, path::Path, time::Duration};
 
-/// Begins the line with which a mount unit says that its agent cannot be used.
-pub const TROUBLE: &str = "the ssh agent cannot be used: ";
-
 /// How long an agent may take to list its keys; nobody is asked for that.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -2,6 +2,7 @@
 //! of the daemon.
 
 use super::{Config, ConfigError};
+use crate::events;
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
@@ -123,7 +124,10 @@ fn mistake(file: &Path, error: &ConfigError) -> String {
 }
 
 fn told(mistake: String) -> String {
-    tracing::error!("{mistake}; no volume is created or mounted until this is mended");
+    tracing::error!(
+        message_id = events::MISCONFIGURED,
+        "{mistake}; no volume is created or mounted until this is mended"
+    );
     mistake
 }
 

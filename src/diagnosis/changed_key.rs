@@ -27,6 +27,9 @@ pub struct Place {
     pub line: usize,
 }
 
+/// How the sentence begins.
+const SUBJECT: &str = "the host key has changed: ";
+
 impl ChangedKey {
     /// Finds it in what was said, if that is what it is about.
     #[must_use]
@@ -51,6 +54,12 @@ impl ChangedKey {
                 .filter(|host| is_host(host))
                 .map(str::to_owned),
         })
+    }
+
+    /// Whether a sentence of ours is one of these.
+    #[must_use]
+    pub fn is_told_by(sentence: &str) -> bool {
+        sentence.starts_with(SUBJECT)
     }
 
     /// What is left of it where nobody can tell who said it.
@@ -88,7 +97,7 @@ impl Place {
 /// The sentence that `docker run` and the journal show.
 impl fmt::Display for ChangedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the host key has changed: ")?;
+        f.write_str(SUBJECT)?;
         if let Some(known) = &self.known {
             write!(f, "the known key is {known}")?;
             if let Some(Place { file, line }) = &self.place {

@@ -7,14 +7,9 @@ mod changed_key;
 
 pub use changed_key::{ChangedKey, fingerprint};
 
-use crate::agent;
-
+use crate::notice::{self, Notice};
 use nix::errno::Errno;
 use std::fmt;
-
-/// In front of a line that `sshfs-docker connect` itself says. It takes the character out of what ssh says, part of which
-/// is a server's words: none of them can be taken for ours.
-pub const OWN_WORDS: char = '\u{1}';
 
 /// Why a remote directory could not be mounted, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +64,15 @@ pub enum Cause {
 /// Finds the cause in what was said. `said` is the whole text in the order it came.
 #[must_use]
 pub fn diagnose(said: &str) -> Cause {
+    match Notice::last_sentence(said) {
+        Some(Notice::HostKey(sentence)) => return Cause::HostKey(clean_sentence(&sentence)),
+        Some(Notice::Agent(sentence)) => return Cause::NoAgent(clean_sentence(&sentence)),
+        _ => {}
+    }
+    let said = &notice::without(said);
     let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
     let says = |needle: &str| said.contains(needle);
 
-    if let Some((_, words)) = said.rsplit_once(OWN_WORDS) {
-        let words = shown(words.lines().next().unwrap_or_default(), LONGEST_SENTENCE);
-        if !words.is_empty() {
-            return Cause::HostKey(words);
-        }
-    }
-    // Then ssh was not even started.
-    if let Some(line) = line_with(agent::TROUBLE) {
-        return Cause::NoAgent(line);
-    }
     // The order matters: a changed host key also ends in "verification failed", a refused key in "reset by peer".
     if says("REVOKED HOST KEY DETECTED") || says(" revoked by file ") {
         return Cause::HostKeyRevoked;
@@ -160,6 +151,35 @@ pub fn of_errno(errno: Errno) -> Cause {
 }
 
 impl Cause {
+    /// A short name that stays the same, for counting and for the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown-host",
+            Self::Refused => "refused",
+            Self::Unreachable(_) => "unreachable",
+            Self::TimedOut => "timed-out",
+            Self::HostKeyChanged(_) => "host-key-changed",
+            Self::HostKeyUnknown => "host-key-unknown",
+            Self::HostKeyRevoked => "host-key-revoked",
+            Self::HostKey(sentence) if ChangedKey::is_told_by(sentence) => "host-key-changed",
+            Self::HostKey(_) => "known-hosts-unusable",
+            Self::AccessDenied { .. } => "login-refused",
+            Self::TooManyKeys => "too-many-attempts",
+            Self::BadKey(_) => "key-unusable",
+            Self::NoAgent(_) => "agent-unusable",
+            Self::NoCommonAlgorithm(_) => "no-common-algorithm",
+            Self::NoSftp => "no-sftp",
+            Self::NoDirectory => "no-directory",
+            Self::NotADirectory => "not-a-directory",
+            Self::DirectoryDenied => "directory-denied",
+            Self::BadConfiguration(_) => "bad-ssh-config",
+            Self::NoProgram(_) => "program-missing",
+            Self::Closed(_) => "connection-closed",
+            Self::Other(_) => "other",
+        }
+    }
+
     /// Whether another attempt would end the same, and might lock the account.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
@@ -209,7 +229,9 @@ impl fmt::Display for Cause {
                 "the private key cannot be used ({line}); check 'identity_file', and 'password_file' if the key has a \
                  passphrase"
             ),
-            Self::NoAgent(line) => write!(f, "{line}; check that it runs, and 'IdentityAgent'"),
+            Self::NoAgent(reason) => {
+                write!(f, "the ssh agent cannot be used: {reason}; check that it runs, and 'IdentityAgent'")
+            }
             Self::NoCommonAlgorithm(line) => {
                 write!(f, "client and server have no algorithm in common ({line}); see Ciphers, KexAlgorithms, HostKeyAlgorithms")
             }
@@ -234,14 +256,17 @@ impl fmt::Display for Cause {
 /// A longer line is cut: the server may be who wrote it.
 const LONGEST_LINE: usize = 300;
 
-/// Ours have two fingerprints, a path and a command.
-const LONGEST_SENTENCE: usize = 2_000;
-
 /// Without carriage returns, which ssh writes at the end of lines, and without what else a hostile server could send to
 /// the terminal of `docker run` so that it shows something else than is there.
 #[must_use]
 pub fn clean(line: &str) -> String {
     shown(line, LONGEST_LINE)
+}
+
+/// The same for a sentence of ours, which may be longer.
+#[must_use]
+pub fn clean_sentence(sentence: &str) -> String {
+    shown(sentence, notice::LONGEST)
 }
 
 fn shown(line: &str, longest: usize) -> String {
@@ -302,8 +327,8 @@ read: Connection reset by peer\n";
             ),
             ("subsystem request failed on channel 0\r\n", Cause::NoSftp),
             (
-                "the ssh agent cannot be used: /run/user/1000/agent does not exist\n",
-                Cause::NoAgent("the ssh agent cannot be used: /run/user/1000/agent does not exist".to_owned()),
+                "\u{1}agent /run/user/1000/agent does not exist\n",
+                Cause::NoAgent("/run/user/1000/agent does not exist".to_owned()),
             ),
             (
                 "@       WARNING: REVOKED HOST KEY DETECTED!               @\r\n\
@@ -311,7 +336,7 @@ read: Connection reset by peer\n";
                  Host key verification failed.\r\n",
                 Cause::HostKeyRevoked,
             ),
-            ("a banner\n\u{1}our own words\nread: reset\n", Cause::HostKey("our own words".to_owned())),
+            ("a banner\n\u{1}host-key our own words\nread: reset\n", Cause::HostKey("our own words".to_owned())),
             ("alice@storage:/srv/x: No such file or directory\n", Cause::NoDirectory),
             ("alice@storage:/srv/x: Not a directory\n", Cause::NotADirectory),
             ("alice@storage:/srv/x: Permission denied\n", Cause::DirectoryDenied),

@@ -7,9 +7,9 @@ use super::{
 use crate::{
     mount::{Made, Reason},
     protocol::Caller,
-    references::Uptime,
+    uptime::Uptime,
 };
-use std::{path::PathBuf, sync::atomic::Ordering};
+use std::path::PathBuf;
 use tokio::time::{Instant, timeout_at};
 
 /// Ids are 64 characters long; a longer one is no id.
@@ -34,9 +34,19 @@ impl Volumes {
         let spec = volume.judge_again(&config.policy)?;
         warn_if_unverified(&name, &spec);
         let in_use = !volume.references().is_empty();
+        let (begin, _mounting) = (Instant::now(), volume.begin_mounting());
         let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
-        let is_mounted = self.mounter.mounted(&name).is_ok_and(|mount| mount.is_some());
-        volume.mounted.store(is_mounted, Ordering::Relaxed);
+        volume.note_mount(self.mounter.mounted(&name).ok().flatten().map(|mount| mount.device));
+        match &result {
+            Ok(Made::Before) => {}
+            Ok(Made::Anew) => {
+                self.look_at_mount(&volume);
+                self.history.note(&name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
+            }
+            Err(e) => self
+                .history
+                .note(&name, |history| history.note_failure(e.kind(), &e.to_string(), Uptime::now())),
+        }
         let made = result.map_err(|source| DriverError::Mount {
             name: name.clone(),
             remote: spec.remote.to_string(),

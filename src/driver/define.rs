@@ -67,7 +67,7 @@ impl Volumes {
         warn_if_unverified(&name, &spec);
         tracing::info!(volume = %name, remote = %spec.remote, "volume {name}: created for {}", spec.remote);
         let verdict = Ok(Arc::new(spec));
-        let volume = Volume::new(name.clone(), Some(definition), verdict, References::default(), false);
+        let volume = Volume::new(name.clone(), Some(definition), verdict, References::default(), None);
         self.by_name().insert(name, Arc::new(volume));
         Ok(())
     }
@@ -127,6 +127,7 @@ impl Volumes {
             source,
         })?;
         self.by_name().remove(&name);
+        self.history.forget(&name);
         if let Err(e) = self.mounter.remove_mountpoint(&name) {
             tracing::warn!(volume = %name, "volume {name}: cannot remove its empty mountpoint, ignoring: {e}");
         }

@@ -129,3 +129,28 @@ pub enum DriverError {
     #[error("the id is longer than {MOST_ID} bytes", MOST_ID = super::attach::MOST_ID)]
     Id,
 }
+
+impl DriverError {
+    /// A short name of the cause that stays the same, for counting and for the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound(_) => "no-such-volume",
+            Self::Name(_) => "bad-name",
+            Self::Options { .. } => "bad-options",
+            Self::Credential { source, .. } => source.kind(),
+            Self::Exists { .. } => "exists",
+            Self::Unusable { .. } => "unusable",
+            Self::Store { .. } => "definition-not-kept",
+            Self::Mount { source, .. } => source.kind(),
+            Self::Reference { .. } => "reference-not-kept",
+            Self::Configuration(_) => "bad-config",
+            Self::Busy { .. } => "busy",
+            Self::InUse { source, .. } => source.kind(),
+            Self::OtherDirectory { .. } => "in-use",
+            Self::Holders { .. } => "no-proc",
+            Self::CallerGone(_) => "caller-gone",
+            Self::Id => "bad-id",
+        }
+    }
+}

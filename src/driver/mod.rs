@@ -11,25 +11,29 @@ mod attach;
 mod define;
 mod error;
 mod redefine;
+mod status;
 mod volumes;
 
 pub use error::DriverError;
 
 use crate::{
     config::LiveConfig,
+    events,
     heal::record::HealingBook,
+    history::HistoryBook,
     locks::VolumeLocks,
     mount::{Mounter, Reason},
     protocol::{Administration, Caller, Change, Redefined, VolumeDriver, VolumeInfo},
-    references::{ReferenceBook, Uptime},
+    references::ReferenceBook,
     store::{Store, Stored},
+    uptime::Uptime,
     volume::options::Options,
 };
 use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -51,6 +55,7 @@ impl Driver {
         store: Store,
         book: ReferenceBook,
         healing: HealingBook,
+        history: HistoryBook,
         locks: VolumeLocks,
         mounter: Mounter,
         config: LiveConfig,
@@ -60,7 +65,7 @@ impl Driver {
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
-            let mounted = mounted.contains(&mounter.mountpoint(&name));
+            let mount = mounted.get(&mounter.mountpoint(&name)).copied();
             let (definition, verdict) = match definition {
                 Ok(definition) => {
                     let verdict = volumes::judge(&definition, policy);
@@ -68,9 +73,11 @@ impl Driver {
                 }
                 Err(e) => (None, Err(e.to_string())),
             };
-            let volume = Volume::new(name.clone(), definition, verdict, references, mounted);
+            let volume = Volume::new(name.clone(), definition, verdict, references, mount);
             if let Err(reason) = volume.verdict() {
-                tracing::error!(volume = %name, "volume {name} cannot be used: {reason}");
+                tracing::error!(
+                    message_id = events::UNUSABLE, volume = %name, "volume {name} cannot be used: {reason}"
+                );
             }
             by_name.insert(name, Arc::new(volume));
         }
@@ -82,6 +89,8 @@ impl Driver {
                 store: Arc::new(store),
                 book,
                 healing,
+                history,
+                looking: AtomicBool::new(false),
                 mounter,
                 config,
             }),
@@ -92,14 +101,14 @@ impl Driver {
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
         let by_name = self.volumes.by_name();
-        (by_name.len(), by_name.values().filter(|v| v.mounted.load(Ordering::Relaxed)).count())
+        (by_name.len(), by_name.values().filter(|volume| volume.is_mounted()).count())
     }
 
     /// Whether the host is no worse off without this process: all mounts outlive it, and none is left to be unmounted.
     #[must_use]
     pub fn is_dispensable(&self) -> bool {
         let mounts_outlive_us = self.volumes.mounter.mounts_outlive_us();
-        self.volumes.by_name().values().filter(|v| v.mounted.load(Ordering::Relaxed)).all(|volume| {
+        self.volumes.by_name().values().filter(|volume| volume.is_mounted()).all(|volume| {
             let references = volume.references();
             mounts_outlive_us && !references.is_empty() && !references.are_in_doubt(Uptime::now())
         })
@@ -110,8 +119,9 @@ impl Driver {
     /// references Docker lost.
     pub async fn sweep(&self) {
         self.volumes.take_note_of_mounts().await;
+        self.volumes.look_for_containers().await;
         let mounted: Vec<_> = self.volumes.by_name().values().cloned().collect();
-        for volume in mounted.into_iter().filter(|v| v.mounted.load(Ordering::Relaxed)) {
+        for volume in mounted.into_iter().filter(|volume| volume.is_mounted()) {
             self.volumes.forget_lost_references(&volume).await;
             if volume.references().is_empty() {
                 self.volumes.unmount_if_unused(&volume.name, Reason::Swept).await;
@@ -132,12 +142,25 @@ impl VolumeDriver for Driver {
     }
 
     async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {
-        self.volumes.mount(name, id, caller).await
+        let result = self.volumes.mount(name, id, caller).await;
+        self.volumes.look_for_containers_soon();
+        result.inspect_err(|e| {
+            let volume = self.volumes.find(name).ok();
+            let remote = volume.and_then(|volume| volume.remote().map(|remote| remote.to_string()));
+            tracing::error!(
+                message_id = events::MOUNT_FAILED,
+                volume = name,
+                remote,
+                cause = e.kind(),
+                "{e}"
+            );
+        })
     }
 
     async fn unmount(&self, name: &str, id: &str) -> Result<(), DriverError> {
         let Ok(volume) = self.volumes.find(name) else { return Ok(()) };
         self.volumes.release(&volume, id);
+        self.volumes.look_for_containers_soon();
         if volume.references().is_empty() {
             let volumes = Arc::clone(&self.volumes);
             let unmounting =

@@ -15,7 +15,7 @@ use crate::{
         options,
     },
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 use tokio::time::timeout;
 
 impl Volumes {
@@ -63,7 +63,7 @@ impl Volumes {
             tracing::info!(volume = %name, "volume {name}: changed for the next mount: {}", changed.join(", "));
             volume.redefine(definition, Arc::new(spec));
         }
-        Ok(Redefined { differences, mounted: volume.mounted.load(Ordering::Relaxed) })
+        Ok(Redefined { differences, mounted: volume.is_mounted() })
     }
 
     async fn replace(

@@ -1,23 +1,21 @@
-//! The volumes in memory, and unmounting what nobody uses.
+//! The volumes in memory, and unmounting what nobody uses. What Get tells of them is in `status.rs`.
 
 use super::DriverError;
 use crate::{
     config::{Config, LiveConfig},
     heal::{record::HealingBook, stale},
+    history::HistoryBook,
     locks::VolumeLocks,
-    mount::{Mounter, Reason, UnmountError, mountinfo::Device, unit},
-    protocol::VolumeInfo,
-    references::{ReferenceBook, References, Uptime},
-    store::{self, Definition, Store},
+    mount::{Mounter, Reason, UnmountError, mountinfo::Device},
+    references::{ReferenceBook, References},
+    store::{Definition, Store},
+    uptime::Uptime,
     volume::{Policy, Remote, Spec, VolumeName, options},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{task::spawn_blocking, time::timeout};
@@ -32,8 +30,30 @@ pub(super) struct Volume {
     /// Replaced as a whole when its options are changed.
     defined: Mutex<Defined>,
     references: Mutex<References>,
-    /// What mountinfo said when it was last asked, for Get.
-    pub(super) mounted: AtomicBool,
+    /// What is known of its mount, for Get.
+    mount: Mutex<KnownMount>,
+}
+
+/// What is known of the mount of a volume without asking anybody.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KnownMount {
+    /// What mountinfo said when it was last asked.
+    pub(super) device: Option<Device>,
+    /// Whether the unit of that mount has told how it is, so that its silence is its end.
+    pub(super) has_told: bool,
+    /// Since when a call is making one.
+    pub(super) mounting: Option<Uptime>,
+    /// The containers that had it when they were last looked for.
+    pub(super) containers: BTreeSet<String>,
+}
+
+/// Has Get tell that a mount is being made, until it is dropped.
+pub(super) struct Mounting<'a>(&'a Volume);
+
+impl Drop for Mounting<'_> {
+    fn drop(&mut self) {
+        self.0.known_mount().mounting = None;
+    }
 }
 
 /// What the user defined, and what it comes to.
@@ -63,13 +83,13 @@ impl Volume {
         definition: Option<Definition>,
         verdict: Verdict,
         references: References,
-        mounted: bool,
+        mount: Option<Device>,
     ) -> Self {
         Self {
             name,
             defined: Mutex::new(Defined::new(definition, verdict)),
             references: Mutex::new(references),
-            mounted: AtomicBool::new(mounted),
+            mount: Mutex::new(KnownMount { device: mount, ..KnownMount::default() }),
         }
     }
 
@@ -85,6 +105,29 @@ impl Volume {
     /// Known also where the policy forbids the volume.
     pub(super) fn remote(&self) -> Option<Remote> {
         self.defined().remote.clone()
+    }
+
+    pub(super) fn known_mount(&self) -> MutexGuard<'_, KnownMount> {
+        self.mount.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is mounted, as far as is known.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.known_mount().device.is_some()
+    }
+
+    /// Takes note of what mountinfo says.
+    pub(super) fn note_mount(&self, device: Option<Device>) {
+        let mut known = self.known_mount();
+        if known.device != device {
+            *known = KnownMount { device, mounting: known.mounting, ..KnownMount::default() };
+        }
+    }
+
+    /// Takes note that a mount is being made.
+    pub(super) fn begin_mounting(&self) -> Mounting<'_> {
+        self.known_mount().mounting = Some(Uptime::now());
+        Mounting(self)
     }
 
     /// How its options were judged last.
@@ -128,6 +171,9 @@ pub(super) struct Volumes {
     pub(super) store: Arc<Store>,
     pub(super) book: ReferenceBook,
     pub(super) healing: HealingBook,
+    pub(super) history: HistoryBook,
+    /// Whether containers are about to be looked for.
+    pub(super) looking: AtomicBool,
     pub(super) mounter: Mounter,
     pub(super) config: LiveConfig,
 }
@@ -172,8 +218,14 @@ impl Volumes {
 
     /// Unmounts, and tells Get. The caller holds the volume's lock.
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
+        let reconnects =
+            volume.known_mount().device.and_then(|device| self.mounter.health(device)).map(|h| h.reconnects);
         self.mounter.unmount(&volume.name, reason).await?;
-        volume.mounted.store(false, Ordering::Relaxed);
+        if volume.is_mounted() {
+            volume.note_mount(None);
+            let reconnects = reconnects.unwrap_or_default();
+            self.history.note(&volume.name, |history| history.note_unmount(reconnects, Uptime::now()));
+        }
         match self.healing.forget(&volume.name) {
             Ok(false) => {}
             Ok(true) => self.mounter.forget_failed_healing(&volume.name).await,
@@ -207,17 +259,16 @@ impl Volumes {
         let Ok(mounted) = self.mounter.all_mounted() else { return };
         let volumes: Vec<_> = self.by_name().values().cloned().collect();
         for volume in volumes {
-            let seen = mounted.contains(&self.mounter.mountpoint(&volume.name));
-            if seen == volume.mounted.load(Ordering::Relaxed)
-                && self.healing.read(&volume.name).unhealed.is_empty()
-            {
+            let seen = mounted.get(&self.mounter.mountpoint(&volume.name)).copied();
+            if seen == volume.known_mount().device && self.healing.read(&volume.name).unhealed.is_empty() {
                 continue;
             }
             // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.
             let Ok(_lock) = timeout(LOCK_PATIENCE, self.locks.lock(&volume.name)).await else { continue };
             let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
-            volume.mounted.store(mount.is_some(), Ordering::Relaxed);
-            if let Err(e) = self.forget_healed(&volume, mount.map(|mount| mount.device)).await {
+            let device = mount.map(|mount| mount.device);
+            volume.note_mount(device);
+            if let Err(e) = self.forget_healed(&volume, device).await {
                 tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);
             }
         }
@@ -251,46 +302,6 @@ impl Volumes {
             self.note_or_warn(volume, &references);
         }
     }
-
-    /// What Get and List tell.
-    pub(super) fn info(&self, volume: &Volume) -> VolumeInfo {
-        let mounted = volume.mounted.load(Ordering::Relaxed);
-        let mut status = serde_json::Map::new();
-        let mut tell = |key: &str, value: serde_json::Value| _ = status.insert(key.to_owned(), value);
-        match volume.verdict() {
-            Ok(spec) => {
-                tell("state", if mounted { "mounted" } else { "unmounted" }.into());
-                if let Some(option) = spec.weakened_host_key_checking() {
-                    tell("warning", unverified(option).into());
-                }
-            }
-            Err(reason) => {
-                tell("state", "unusable".into());
-                tell("error", reason.into());
-            }
-        }
-        if let Some(remote) = volume.remote() {
-            tell("remote", remote.to_string().into());
-        }
-        tell("references", volume.references().total().into());
-        if mounted {
-            tell("unit", unit(&volume.name).into());
-        }
-        let record = self.healing.read(&volume.name);
-        if let Some(trouble) = record.trouble {
-            tell("trouble", trouble.into());
-        }
-        if !record.unhealed.is_empty() {
-            let unhealed: Vec<_> = record.unhealed.iter().map(ToString::to_string).collect();
-            tell("unhealed", unhealed.into());
-        }
-        VolumeInfo {
-            name: volume.name.to_string(),
-            mountpoint: mounted.then(|| self.mounter.mountpoint(&volume.name)),
-            created_at: volume.definition().map(|d| store::format_time(d.created_at)),
-            status,
-        }
-    }
 }
 
 /// Has the log say so where the server of a volume may be anybody.
@@ -301,7 +312,7 @@ pub(super) fn warn_if_unverified(name: &VolumeName, spec: &Spec) {
 }
 
 /// What is said of such a volume, wherever it is shown.
-fn unverified(option: &str) -> String {
+pub(super) fn unverified(option: &str) -> String {
     format!(
         "the server's host key is not verified ({option}): whoever is on the way can read and change everything"
     )

@@ -23,9 +23,10 @@ use crate::{
     logging,
     mount::{Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
     paths::Paths,
-    references::{ReferenceBook, Uptime},
+    references::ReferenceBook,
     sealing::Sealer,
     store::{Definition, Store},
+    uptime::Uptime,
     volume::{Remote, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};

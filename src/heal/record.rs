@@ -14,8 +14,8 @@ use super::stale::Stale;
 use crate::{
     directories,
     paths::{Paths, file_name},
-    references::Uptime,
     replace::{self, Durability},
+    uptime::Uptime,
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize};

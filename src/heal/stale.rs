@@ -2,7 +2,7 @@
 
 use crate::{
     mount::{
-        fuse,
+        containers, fuse,
         holders::{Everywhere, Holder},
         mountinfo::{Device, Mount},
     },
@@ -101,43 +101,11 @@ fn made_by_root(device: Device) -> Option<bool> {
 
 /// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.
 fn describe(pid: u32) -> String {
+    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     // A process chooses its own name.
-    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let command: String = comm.chars().filter(|c| !c.is_control()).collect();
-    match container_of(pid) {
+    let command: String = command.chars().filter(|c| !c.is_control()).collect();
+    match containers::of_process(pid) {
         Some(id) => format!("container {id} ({command}, pid {pid})"),
         None => format!("process {pid} ({command})"),
-    }
-}
-
-/// The container that a process runs in.
-#[must_use]
-pub fn container_of(pid: u32) -> Option<String> {
-    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    container_id(&cgroup).map(str::to_owned)
-}
-
-/// The first twelve digits of the container's id, as `docker ps` shows it. Engines put the whole id into the name of the
-/// cgroup: `/docker/ID`, `docker-ID.scope`, `libpod-ID.scope`.
-fn container_id(cgroup: &str) -> Option<&str> {
-    let words = cgroup.split(|c: char| !c.is_ascii_hexdigit());
-    words.into_iter().find(|word| word.len() == 64).map(|id| &id[..12])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_known_by_its_cgroup() {
-        let id = "3f2a1b0c9d8e7f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c1d0e9f8a7b6c5d4e3f2a";
-        for cgroup in [
-            format!("0::/system.slice/docker-{id}.scope\n"),
-            format!("12:pids:/docker/{id}\n11:cpu:/docker/{id}\n"),
-            format!("0::/machine.slice/libpod-{id}.scope/container\n"),
-        ] {
-            assert_eq!(container_id(&cgroup), Some("3f2a1b0c9d8e"), "{cgroup}");
-        }
-        assert_eq!(container_id("0::/system.slice/ssh.service\n"), None);
     }
 }

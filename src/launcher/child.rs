@@ -2,7 +2,7 @@
 //! file descriptors and command line as the unit, without its sandbox; the mounts end with the daemon.
 
 use super::{BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
-use crate::{directories, sys, volume::CredentialSource};
+use crate::{directories, paths::Paths, sys, volume::CredentialSource};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, User, chown},
@@ -30,18 +30,27 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 pub struct ChildLauncher {
     user: User,
     credentials: PathBuf,
-    children: Mutex<HashMap<String, Child>>,
+    children: Mutex<HashMap<String, Running>>,
+}
+
+/// A child, and the directory that goes with it.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    directory: PathBuf,
 }
 
 impl ChildLauncher {
-    /// A launcher whose children run as `user`, with copies of their credentials below `credentials`.
-    pub fn new(user: &str, credentials: PathBuf, home: &Path) -> Result<Self, LaunchError> {
+    /// A launcher whose children run as `user`.
+    pub fn new(user: &str, paths: &Paths) -> Result<Self, LaunchError> {
+        let (credentials, home) = (paths.credentials(), &paths.home());
         let user =
             User::from_name(user).ok().flatten().ok_or_else(|| LaunchError::NoUser(user.to_owned()))?;
         directories::ensure(&credentials, 0o711).map_err(start_error(&credentials))?;
         // Those of a killed daemon, whose mounts ended with it.
-        for left in fs::read_dir(&credentials).into_iter().flatten().flatten() {
-            remove_credentials(&left.path());
+        let made_for_children = [&credentials, &paths.mount_directories()];
+        for left in made_for_children.into_iter().flat_map(fs::read_dir).flatten().flatten() {
+            remove_directory(&left.path());
         }
         // In a unit, StateDirectory= does this.
         directories::ensure(home, 0o700).map_err(start_error(home))?;
@@ -58,13 +67,18 @@ impl ChildLauncher {
         if session.agent.is_some() {
             return Err(LaunchError::AgentNeedsSystemd);
         }
-        let directory = self.credentials.join(unit);
-        self.copy_credentials(&directory, &session.credentials)?;
+        let credentials = self.credentials.join(unit);
+        self.copy_credentials(&credentials, &session.credentials)?;
+        // In a unit, RuntimeDirectory= does this.
+        let directory = session.directory;
+        remove_directory(&directory);
+        directories::ensure(&directory, 0o755).map_err(start_error(&directory))?;
+        self.own(&directory)?;
         let mut command = std::process::Command::new(&session.argv[0]);
         command.args(&session.argv[1..]).env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.env("HOME", &self.user.dir).env("USER", &self.user.name);
-        command.env(super::CREDENTIALS_DIRECTORY, &directory);
+        command.env(super::CREDENTIALS_DIRECTORY, &credentials);
         command.envs(session.askpass.map(|id| (super::ASKPASS_CREDENTIAL, id)));
         command
             .stdin(Stdio::from(session.device))
@@ -77,19 +91,14 @@ impl ChildLauncher {
         }
         sys::die_with_parent(&mut command);
         let child = Command::from(command).spawn().map_err(start_error(Path::new(&session.argv[0])))?;
-        self.children().insert(unit.to_owned(), child);
+        self.children().insert(unit.to_owned(), Running { child, directory });
         Ok(())
     }
 
     /// What `LoadCredential=` does in a unit: copies that only the user can read.
     fn copy_credentials(&self, directory: &Path, credentials: &[Credential]) -> Result<(), LaunchError> {
-        remove_credentials(directory);
+        remove_directory(directory);
         directories::ensure(directory, 0o500).map_err(start_error(directory))?;
-        let own = |path: &Path| {
-            chown(path, Some(self.user.uid), Some(self.user.gid))
-                .map_err(io::Error::from)
-                .map_err(start_error(path))
-        };
         for Credential { id, source, encrypted } in credentials {
             let (file, is_encrypted) = match source {
                 CredentialSource::Path(path) => (path.clone(), *encrypted),
@@ -106,24 +115,30 @@ impl ChildLauncher {
             let mut open = OpenOptions::new();
             open.write(true).create_new(true).mode(0o400);
             open.open(&copy).and_then(|mut f| f.write_all(&content)).map_err(start_error(&copy))?;
-            own(&copy)?;
+            self.own(&copy)?;
         }
-        own(directory)
+        self.own(directory)
+    }
+
+    fn own(&self, path: &Path) -> Result<(), LaunchError> {
+        let owned = chown(path, Some(self.user.uid), Some(self.user.gid));
+        owned.map_err(io::Error::from).map_err(start_error(path))
     }
 
     async fn end(&self, unit: &str) {
-        let child = self.children().remove(unit);
-        if let Some(mut child) = child {
+        let running = self.children().remove(unit);
+        if let Some(Running { mut child, directory }) = running {
             signal_group(&child, Signal::SIGTERM);
             if timeout(STOP_PATIENCE, child.wait()).await.is_err() {
                 signal_group(&child, Signal::SIGKILL);
                 _ = timeout(STOP_PATIENCE, child.wait()).await;
             }
+            remove_directory(&directory);
         }
-        remove_credentials(&self.credentials.join(unit));
+        remove_directory(&self.credentials.join(unit));
     }
 
-    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<String, Child>> {
+    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<String, Running>> {
         self.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -163,8 +178,8 @@ fn signal_group(child: &Child, signal: Signal) {
     }
 }
 
-/// Removes the copies, which are plain files in one directory.
-fn remove_credentials(directory: &Path) {
+/// Removes what was made for a child: plain files in one directory.
+fn remove_directory(directory: &Path) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         _ = fs::remove_file(entry.path());

@@ -77,6 +77,10 @@ pub struct Session {
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
     pub on_failure: String,
+    /// A directory that is made for it and goes with it, the only one that it may write to apart from its home.
+    pub directory: PathBuf,
+    /// `NAME=value` fields that the journal adds to whatever it says.
+    pub journal_fields: Vec<String>,
 }
 
 /// Why the process was not started.
@@ -148,6 +152,31 @@ pub enum LaunchError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl LaunchError {
+    /// A short name of the cause that stays the same.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Bus(_) => "no-systemd",
+            Self::BusHangs => "systemd-hangs",
+            Self::Refused(_) => "unit-refused",
+            Self::NoSuchCredential => "no-credential",
+            Self::NoSuchFile(_) => "no-file",
+            Self::NotAFile(_) => "not-a-file",
+            Self::FileHangs(_) => "file-hangs",
+            Self::NoAgent(_) => "no-agent",
+            Self::NotASocket(_) => "not-a-socket",
+            Self::LongName { .. } => "name-too-long",
+            Self::AgentNeedsSystemd => "agent-needs-systemd",
+            Self::Credential(_) => "credential-unreadable",
+            Self::Sealed => "password-sealed",
+            Self::NoUser(_) => "no-user",
+            Self::Unit { .. } => "unit-failed",
+            Self::Start { .. } => "not-started",
+        }
+    }
 }
 
 /// A way to run the processes of mounts, each under a unit name such as `sshfs-docker-mount-data.service`.

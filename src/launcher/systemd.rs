@@ -8,7 +8,7 @@
 
 use super::{AgentAccess, BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
 use crate::volume::CredentialSource;
-use std::{collections::HashMap, os::fd::OwnedFd, time::Duration};
+use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use zbus::{
     Connection,
@@ -188,6 +188,8 @@ struct Launch {
     environment: Vec<String>,
     on_failure: String,
     agent: Option<AgentAccess>,
+    directory: PathBuf,
+    journal_fields: Vec<String>,
     plain: Vec<(String, String)>,
     encrypted: Vec<(String, String)>,
 }
@@ -205,8 +207,12 @@ impl Launch {
         }
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
-        let Session { description, argv, device, report, on_failure, agent, .. } = session;
+        let Session {
+            description, argv, device, report, on_failure, agent, directory, journal_fields, ..
+        } = session;
         Ok(Self {
+            directory,
+            journal_fields,
             description,
             argv,
             device,
@@ -252,6 +258,13 @@ impl Launch {
             // But it stays as long as this connection, which asks it why.
             ("AddRef", Value::from(true)),
         ];
+        let journal_fields: Vec<_> = self.journal_fields.iter().map(String::as_bytes).collect();
+        properties.push(("LogExtraFields", Value::from(journal_fields)));
+        // systemd makes such directories below /run only.
+        if let Ok(directory) = self.directory.strip_prefix("/run") {
+            properties
+                .push(("RuntimeDirectory", Value::from(vec![directory.to_string_lossy().into_owned()])));
+        }
         for (property, list) in
             [("LoadCredential", &self.plain), ("LoadCredentialEncrypted", &self.encrypted)]
         {

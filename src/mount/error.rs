@@ -4,6 +4,7 @@ use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
 use crate::{
     diagnosis::{self, Cause},
     launcher::LaunchError,
+    notice,
     volume::{AgentSocket, Spec},
 };
 use nix::errno::Errno;
@@ -69,6 +70,22 @@ pub enum MountError {
 }
 
 impl MountError {
+    /// A short name of the cause that stays the same, for counting and for the journal.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Remote(cause) | Self::Keys { cause, .. } => cause.kind(),
+            Self::Deadline { .. } => "timed-out",
+            Self::Foreign(_) => "foreign-mount",
+            Self::Hidden(_) => "mount-hidden",
+            Self::Hanging => "mount-hanging",
+            Self::NotProven => "no-process",
+            Self::Fuse(error) => error.kind(),
+            Self::Launch(error) => error.kind(),
+            Self::Local { .. } => "local-file",
+        }
+    }
+
     /// What ssh or sshfs said about a volume with these options.
     #[must_use]
     pub fn remote(cause: Cause, spec: &Spec) -> Self {
@@ -82,6 +99,7 @@ impl MountError {
 }
 
 fn said_meanwhile(said: &str) -> String {
+    let said = notice::without(said);
     let said = diagnosis::clean(said.lines().last().unwrap_or(""));
     if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
 }
@@ -109,6 +127,19 @@ pub enum UnmountError {
     /// /proc cannot be read.
     #[error("cannot read /proc: {0}")]
     Proc(#[from] io::Error),
+}
+
+impl UnmountError {
+    /// A short name of the cause that stays the same.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Held(_) | Self::Busy(_) => "in-use",
+            Self::Foreign(_) => "foreign-mount",
+            Self::Failed { .. } => "not-unmounted",
+            Self::Proc(_) => "no-proc",
+        }
+    }
 }
 
 fn holders_text(holders: &[Holder]) -> String {

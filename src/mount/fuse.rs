@@ -43,6 +43,17 @@ pub enum FuseError {
     Mount(Errno),
 }
 
+impl FuseError {
+    /// A short name of the cause that stays the same.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Device(_) => "no-fuse",
+            Self::Mount(_) => "kernel-refused",
+        }
+    }
+}
+
 /// Mounts a file system whose server does not run yet at `mountpoint` and returns the device that the server reads.
 /// `source` is what mount(8) shows. Accesses block until the server answers or the last copy of the device is closed.
 pub fn mount_without_server(

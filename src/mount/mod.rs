@@ -3,6 +3,7 @@
 //!
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
 
+pub mod containers;
 mod error;
 pub mod fuse;
 pub mod holders;
@@ -15,20 +16,21 @@ pub use error::{MountError, UnmountError};
 
 use crate::{
     config::Config,
-    diagnosis, directories,
+    diagnosis, directories, events,
+    health::Health,
     launcher::{self, LaunchError, Launcher, Session},
     paths::Paths,
     replace::{self, Durability},
     volume::{AgentSocket, Spec, VolumeName, agent::LONGEST_SOCKET},
 };
 use holders::Holder;
-use mountinfo::Mount;
+use mountinfo::{Device, Mount};
 use nix::errno::Errno;
 use plan::Plan;
 use probe::{Answer, Prober};
 use report::Report;
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -82,6 +84,7 @@ impl Mounter {
         // Mounts must not see each other's: they run as one user.
         directories::ensure(&paths.agents(), 0o700)?;
         directories::ensure(&paths.agent_in_unit(), 0o711)?;
+        directories::ensure(&paths.mount_directories(), 0o711)?;
         let prober = Arc::new(Prober::new(program.clone()));
         Ok(Self { paths, launcher, prober, program })
     }
@@ -114,11 +117,18 @@ impl Mounter {
         self.launcher.outlives_us()
     }
 
-    /// The mountpoints of all volumes that are mounted, dead or alive.
-    pub fn all_mounted(&self) -> io::Result<HashSet<PathBuf>> {
+    /// The file systems at the mountpoints of all volumes that are mounted, dead or alive.
+    pub fn all_mounted(&self) -> io::Result<HashMap<PathBuf, Device>> {
         let view = self.paths.mountpoints();
-        let mounts = mountinfo::own()?.into_iter().map(|mount| mount.mountpoint);
-        Ok(mounts.filter(|mountpoint| mountpoint.parent() == Some(&view)).collect())
+        let mounts = mountinfo::own()?.into_iter();
+        let ours = mounts.filter(|mount| mount.mountpoint.parent() == Some(&view));
+        Ok(ours.map(|mount| (mount.mountpoint, mount.device)).collect())
+    }
+
+    /// What the unit of a mount says of its connection; None where it has ended, or was made by a version that did not.
+    #[must_use]
+    pub fn health(&self, mount: Device) -> Option<Health> {
+        Health::read(&self.paths, mount)
     }
 
     /// What the kernel has mounted for a volume, dead or alive.
@@ -183,7 +193,7 @@ impl Mounter {
         let result = self.mount_anew(name, spec, config, deadline).await;
         match &result {
             Ok(()) => tracing::info!(
-                volume = %name, remote = %spec.remote, unit = %unit(name),
+                message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit = %unit(name),
                 "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
             ),
             Err(_) => self.tear_down(name).await,
@@ -213,10 +223,17 @@ impl Mounter {
         let connection = self.our_mount(name)?.device;
         self.prober.is_new(connection);
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let mut argv =
-            [&self.program.to_string_lossy(), "run-sshfs", "--connection", &connection.minor.to_string()]
-                .map(str::to_owned)
-                .to_vec();
+        let directory = self.paths.mount_directory(connection.minor);
+        let mut argv = [
+            &self.program.to_string_lossy(),
+            "run-sshfs",
+            "--connection",
+            &connection.minor.to_string(),
+            "--directory",
+            &directory.to_string_lossy(),
+        ]
+        .map(str::to_owned)
+        .to_vec();
         if plan.agent.is_some() {
             argv.extend([
                 "--agent".to_owned(),
@@ -234,6 +251,8 @@ impl Mounter {
             askpass: plan.askpass,
             agent: plan.agent,
             on_failure: format!("sshfs-docker-failed@{name}.service"),
+            directory,
+            journal_fields: vec![format!("VOLUME={name}"), format!("REMOTE={}", spec.remote)],
         };
         let out_of_time =
             |report: &Report| MountError::Deadline { after: config.mount_timeout, said: report.said() };
@@ -353,7 +372,7 @@ impl Mounter {
         if self.mounted(name)?.is_some() {
             return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
-        tracing::info!(volume = %name, unit = %unit(name), "volume {name}: unmounted");
+        tracing::info!(message_id = events::UNMOUNTED, volume = %name, unit = %unit(name), "volume {name}: unmounted");
         Ok(())
     }
 

@@ -35,7 +35,7 @@ pub struct Mount {
 }
 
 /// Major and minor number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
     /// 0 for FUSE.
     pub major: u32,

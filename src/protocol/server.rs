@@ -243,9 +243,9 @@ async fn answer<D: VolumeDriver + Administration>(
 }
 
 /// What the user saw is in the journal too. Get and Path fail as a matter of course: dockerd asks every driver for every
-/// name that it does not know.
+/// name that it does not know. Of a Mount that failed the driver tells more.
 fn log_failure(call: Call, answer: &Answer) {
-    if let (Answer::Error(_, text), false) = (answer, matches!(call, Call::Get | Call::Path)) {
+    if let (Answer::Error(_, text), false) = (answer, matches!(call, Call::Get | Call::Path | Call::Mount)) {
         tracing::warn!("{call:?} failed: {text}");
     }
 }

@@ -4,10 +4,13 @@ use crate::{Check, Target, assert_readable, examples};
 use sshfs_docker::{
     config::Config,
     heal::record::{HealingBook, Pace},
+    health::Health,
+    mount::mountinfo::Device,
     paths::Paths,
-    references::{ReferenceBook, Uptime},
+    references::ReferenceBook,
     sealing::Sealer,
     store::{self, Store},
+    uptime::Uptime,
     volume::{
         VolumeName,
         catalogue::{self, Effect},
@@ -28,8 +31,29 @@ pub fn targets() -> Vec<Target> {
         target("definitions", || examples(DEFINITIONS), || JSON.to_vec(), definitions),
         target("references", || examples(REFERENCES), || JSON.to_vec(), references),
         target("healing", || examples(RECORDS), || JSON.to_vec(), healing),
+        target("health", || examples(HEALTH), || JSON.to_vec(), health),
         target("configuration", configurations, || vec!["\n[options]\n", " = ", "'''"], configuration),
     ]
+}
+
+const HEALTH: &[&str] = &[
+    r#"{"schema":1,"sshfs":4711,"state":"connected","since":86400,"reconnects":2,"host_keys":["SHA256:x (RSA)"],"last_error":null,"last_error_at":null}"#,
+    r#"{"schema":1,"sshfs":1,"state":"failing","since":0,"reconnects":0,"host_keys":[],"last_error":"refused\u202e","last_error_at":7}"#,
+];
+
+/// Written by whoever may have taken over an ssh, read by root.
+fn health(root: TempDir) -> Check {
+    let (paths, mount) = (paths(&root), Device { major: 0, minor: 57 });
+    let directory = paths.mount_directory(mount.minor);
+    fs::create_dir_all(&directory).unwrap();
+    Box::new(move |input| {
+        _ = &root;
+        fs::write(directory.join("health.json"), input).unwrap();
+        let Some(health) = Health::read(&paths, mount) else { return };
+        for text in health.host_keys.iter().chain(&health.last_error).filter(|text| !text.is_empty()) {
+            assert_readable(text);
+        }
+    })
 }
 
 /// In memory where there is one: a definition waits for its disk.

@@ -8,6 +8,7 @@ use sshfs_docker::{
         mountinfo::{self, Device, Mount},
         plan,
     },
+    notice::{Notice, Sorter},
     paths::Paths,
     volume::{
         CredentialSource, HostKey, OptionError, Policy, Remote, Spec, VolumeName,
@@ -33,6 +34,7 @@ pub fn targets() -> Vec<Target> {
         target("credentials", || examples(CREDENTIALS), Vec::new, credentials),
         target("names", || examples(&["data", "0", "my_app.v2-x", "0:55"]), Vec::new, names),
         target("words_of_ssh", || examples(SAID), || KEYWORDS.to_vec(), words_of_ssh),
+        target("notices", || examples(NOTICES), || vec!["\u{1}", "\n", "\u{1}lost", "\u{1}failed "], notices),
         target("mountinfo", || examples(MOUNTINFO), || vec!["\\040", "shared:", "master:", " - "], mountinfo),
     ]
 }
@@ -287,8 +289,33 @@ fn words_of_ssh(input: &[u8]) {
     let shown = diagnosis::diagnose(&text(input)).to_string();
     assert_readable(&shown);
     // A sentence of our own may have long paths in it; what a server says is cut much earlier.
-    let most = if text(input).contains(diagnosis::OWN_WORDS) { 2_000 } else { 1_500 };
+    let most = if Notice::last_sentence(&text(input)).is_some() { 2_200 } else { 1_500 };
     assert!(shown.chars().count() <= most, "{} characters", shown.chars().count());
+}
+
+const NOTICES: &[&str] = &[
+    "a banner\n\u{1}connected SHA256:J01WKzjDKAUR/TjzE7Hpwl0m4FFSrvTL1tywSCtvzIc (ED25519)\n\u{1}lost \n",
+    "no end\n\u{1}failed connection refused: nothing listens\nread: reset\n\u{1}host-key it has changed\n",
+    "\u{1}agent it does not answer\n\u{1}\u{1}agent \u{202e}\n",
+];
+
+/// However they come in pieces, and whatever is between them.
+fn notices(input: &[u8]) {
+    let sorted = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut sorter, mut notices, mut rest) = (Sorter::default(), Vec::new(), Vec::new());
+        for piece in pieces {
+            let (found, other) = sorter.take(piece);
+            notices.extend(found);
+            rest.extend(other);
+        }
+        rest.extend(sorter.finish());
+        (notices, rest)
+    };
+    let (whole, rest) = sorted(&mut std::iter::once(input));
+    assert_eq!((whole.clone(), rest), sorted(&mut input.chunks(3)));
+    for notice in whole {
+        assert_eq!(Notice::parse(notice.line().trim_matches('\n')), Some(notice));
+    }
 }
 
 const MOUNTINFO: &[&str] = &[

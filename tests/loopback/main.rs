@@ -39,6 +39,7 @@ mod protocol;
 mod references;
 mod restarts;
 mod secrets;
+mod status;
 mod volumes;
 
 use libtest_mimic::{Arguments, Trial};
@@ -97,6 +98,7 @@ fn run() -> ExitCode {
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),
         ("secrets", secrets::cases()),
+        ("status", status::cases()),
     ];
     let trials = themes.into_iter().flat_map(|(theme, cases)| {
         cases.into_iter().map(move |(name, case)| {

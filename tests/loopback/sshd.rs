@@ -78,8 +78,13 @@ impl Sshd {
         output.split(' ').nth(1).expect("a fingerprint").to_owned()
     }
 
+    /// Starts it anew after [`Self::end`].
+    pub fn start_again(&mut self) {
+        *self = Self::start_on(self.port, &self.directory, "");
+    }
+
     /// Ends the server; who is logged in stays.
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         _ = self.process.kill();
         _ = self.process.wait();
     }

@@ -126,6 +126,7 @@ impl World {
             "lib/mountpoints",
             "run/references",
             "run/credentials",
+            "run/mounts",
             "run/host-keys",
             "run/ssh-config",
         ] {

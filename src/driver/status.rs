@@ -1,0 +1,234 @@
+//! What Get and List tell of a volume, at once: from memory and from small files in /run. Nothing here asks a remote, a
+//! mount or another process. Which containers have a volume is therefore what was seen last, a few seconds ago.
+//!
+//! `Status` in `docker volume inspect`; times are RFC 3339, and what is not known is left out:
+//!
+//! ```text
+//! state          unmounted, mounting, mounted, failing (mounted, and the server is not there), dead (sshfs has ended),
+//!                or unusable (its definition is)
+//! since          since when
+//! remote         user@host:path
+//! references     how many calls of Docker hold it
+//! containers     short ids of the containers that have it
+//! unit           of its mount
+//! pid            of its sshfs
+//! host_keys      fingerprints and kinds of the keys that the server is known by
+//! reconnects     how often the connection of this mount was made anew
+//! last_error     what went wrong last, and
+//! last_error_at  when
+//! error          why it is unusable
+//! warning        that its server is not verified
+//! trouble        what its healing met
+//! unhealed       containers that are without it until they restart
+//! ```
+
+use super::volumes::{KnownMount, Volume, Volumes, unverified};
+use crate::{
+    health::{Connection, Health},
+    history::History,
+    mount::{self, unit},
+    protocol::VolumeInfo,
+    store,
+    uptime::Uptime,
+};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+use tokio::{task::spawn_blocking, time::sleep};
+
+/// How long Docker takes to start a container after its Mount, or to end one before its Unmount.
+const CONTAINER_STARTS: Duration = Duration::from_secs(2);
+
+/// What a volume is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Unmounted,
+    Mounting,
+    Mounted,
+    Failing,
+    Dead,
+}
+
+impl State {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Unmounted => "unmounted",
+            Self::Mounting => "mounting",
+            Self::Mounted => "mounted",
+            Self::Failing => "failing",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// Decides what a volume is doing, and since when. `is_ill` says that its healing goes on or has given up.
+fn state(
+    known: &KnownMount,
+    health: Option<&Health>,
+    history: &History,
+    is_ill: bool,
+) -> (State, Option<Uptime>) {
+    if let Some(since) = known.mounting {
+        return (State::Mounting, Some(since));
+    }
+    if known.device.is_none() {
+        return (State::Unmounted, history.unmounted_at);
+    }
+    match health {
+        Some(Health { state: Connection::Failing, since, .. }) => (State::Failing, Some(*since)),
+        Some(Health { state: Connection::Ended, since, .. }) => (State::Dead, Some(*since)),
+        None if known.has_told || is_ill => (State::Dead, None),
+        Some(Health { since, .. }) => (State::Mounted, history.mounted_at.or(Some(*since))),
+        // Mounted by a version whose units told nothing.
+        None => (State::Mounted, history.mounted_at),
+    }
+}
+
+impl Volumes {
+    /// What Get and List tell.
+    pub(super) fn info(&self, volume: &Volume) -> VolumeInfo {
+        let record = self.healing.read(&volume.name);
+        let history = self.history.read(&volume.name);
+        let (known, health) = self.look_at_mount(volume);
+        let mut status = Map::new();
+        let mut tell = |key: &str, value: Value| _ = status.insert(key.to_owned(), value);
+        let time = |at: Uptime| store::format_time(at.by_wall_clock());
+        match volume.verdict() {
+            Ok(spec) => {
+                let (state, since) = state(&known, health.as_ref(), &history, record.trouble.is_some());
+                tell("state", state.word().into());
+                if let Some(since) = since {
+                    tell("since", time(since).into());
+                }
+                if let Some(option) = spec.weakened_host_key_checking() {
+                    tell("warning", unverified(option).into());
+                }
+            }
+            Err(reason) => {
+                tell("state", "unusable".into());
+                tell("error", reason.into());
+            }
+        }
+        if let Some(remote) = volume.remote() {
+            tell("remote", remote.to_string().into());
+        }
+        tell("references", volume.references().total().into());
+        if known.device.is_some() {
+            tell("unit", unit(&volume.name).into());
+            tell("containers", known.containers.into_iter().collect());
+        }
+        let mut last_error = history.last_error.map(|error| (error.at, error.text));
+        if let Some(Health { sshfs, state, reconnects, host_keys, last_error: text, last_error_at, .. }) =
+            health
+        {
+            if state != Connection::Ended {
+                tell("pid", sshfs.into());
+            }
+            tell("host_keys", host_keys.into());
+            tell("reconnects", reconnects.into());
+            last_error = last_error.into_iter().chain(last_error_at.zip(text)).max_by_key(|(at, _)| *at);
+        }
+        if let Some((at, text)) = last_error {
+            tell("last_error", text.into());
+            tell("last_error_at", time(at).into());
+        }
+        if let Some(trouble) = record.trouble {
+            tell("trouble", trouble.into());
+        }
+        if !record.unhealed.is_empty() {
+            tell("unhealed", record.unhealed.iter().map(ToString::to_string).collect());
+        }
+        VolumeInfo {
+            name: volume.name.to_string(),
+            mountpoint: known.device.map(|_| self.mounter.mountpoint(&volume.name)),
+            created_at: volume.definition().map(|d| store::format_time(d.created_at)),
+            status,
+        }
+    }
+
+    /// What is known of the mount, and what its unit says.
+    pub(super) fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
+        let mut known = volume.known_mount();
+        let health = known.device.and_then(|device| self.mounter.health(device));
+        known.has_told |= health.is_some();
+        (known.clone(), health)
+    }
+
+    /// Looks for the containers of all mounted volumes, in a thread: it reads all of /proc.
+    pub(super) async fn look_for_containers(&self) {
+        let volumes: Vec<_> = self.by_name().values().cloned().collect();
+        let devices: BTreeSet<_> = volumes.iter().filter_map(|volume| volume.known_mount().device).collect();
+        if devices.is_empty() {
+            return;
+        }
+        let Ok(Ok(found)) = spawn_blocking(move || mount::containers::of(&devices)).await else { return };
+        for volume in volumes {
+            let mut known = volume.known_mount();
+            let containers = known.device.and_then(|device| found.get(&device)).cloned();
+            known.containers = containers.unwrap_or_default();
+        }
+    }
+
+    /// The same once Docker has done what it called for. Calls that come close together are looked after once.
+    pub(super) fn look_for_containers_soon(self: &Arc<Self>) {
+        if self.looking.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let volumes = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(CONTAINER_STARTS).await;
+            volumes.looking.store(false, Ordering::Relaxed);
+            volumes.look_for_containers().await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{mount::mountinfo::Device, notice::Notice};
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime::of_seconds(seconds)
+    }
+
+    fn health(notices: &[Notice]) -> Health {
+        let mut health = Health::new(7, at(1));
+        notices.iter().zip(2..).for_each(|(notice, second)| _ = health.note(notice, at(second)));
+        health
+    }
+
+    #[test]
+    fn the_state_is_what_the_user_sees_of_the_volume() {
+        let mounted = KnownMount { device: Some(Device { major: 0, minor: 57 }), ..KnownMount::default() };
+        let has_told = KnownMount { has_told: true, ..mounted.clone() };
+        let unmounted = KnownMount::default();
+        let mounting = KnownMount { mounting: Some(at(9)), ..has_told.clone() };
+        let mut history = History::default();
+        (history.mounted_at, history.unmounted_at) = (Some(at(3)), Some(at(5)));
+        let (connected, lost) = (Notice::Connected(Vec::new()), Notice::Lost);
+        let failed = Notice::Failed("refused".to_owned());
+        let good = health(std::slice::from_ref(&connected));
+        let idle = health(&[connected.clone(), lost.clone()]);
+        let failing = health(&[connected, lost, failed]);
+        let mut ended = good.clone();
+        ended.end(at(8));
+        for (known, health, is_ill, expected) in [
+            (&unmounted, None, false, (State::Unmounted, Some(at(5)))),
+            (&mounting, Some(&good), false, (State::Mounting, Some(at(9)))),
+            (&has_told, Some(&good), false, (State::Mounted, Some(at(3)))),
+            // The next access connects again.
+            (&has_told, Some(&idle), false, (State::Mounted, Some(at(3)))),
+            (&has_told, Some(&failing), false, (State::Failing, Some(at(4)))),
+            (&has_told, Some(&ended), false, (State::Dead, Some(at(8)))),
+            (&has_told, None, false, (State::Dead, None)),
+            (&mounted, None, false, (State::Mounted, Some(at(3)))),
+            (&mounted, None, true, (State::Dead, None)),
+        ] {
+            assert_eq!(state(known, health, &history, is_ill), expected);
+        }
+    }
+}
