@@ -24,6 +24,7 @@ mod ssh_command;
 mod sshd;
 mod world;
 
+mod admin;
 mod arguments;
 mod disk;
 mod errors;
@@ -85,6 +86,7 @@ fn run() -> ExitCode {
         ("load", load::cases()),
         ("hung", hung::cases()),
         ("hostile", hostile::cases()),
+        ("admin", admin::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("arguments", arguments::cases()),
