@@ -11,6 +11,7 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod admin;
 mod agent;
 mod boot;
 mod connection;
@@ -63,7 +64,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 25] = [
+const THEMES: [(&str, &[Case]); 26] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -81,6 +82,7 @@ const THEMES: [(&str, &[Case]); 25] = [
     ("dark", dark::CASES),
     ("healing", healing::CASES),
     ("journal", journal::CASES),
+    ("admin", admin::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
     ("engine", engine::CASES),
