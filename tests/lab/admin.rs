@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::lab::driver::SOON;
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -98,7 +99,7 @@ fn doctor_finds_no_problem_on_a_healthy_host(lab: &Lab) -> Result<()> {
         ("sandbox", "in force"),
         ("spec", "/etc/docker/plugins/sshfs.spec"),
         ("docker", "knows the driver"),
-        ("mounts", "in order"),
+        ("mounts", "are in order"),
         ("containers", "none"),
         ("units", "none"),
     ] {
@@ -312,8 +313,9 @@ fn doctor_finds_what_became_of_mounts(lab: &Lab) -> Result<()> {
     // A unit that serves a mount which only the container has any more.
     lab.host.sh(&format!("umount --lazy {}", volume.mountpoint()))?;
     finds("units", "runs without a mount")?;
+    // With its last mount sshfs ends, and the unit with it.
     container.remove()?;
-    lab.host.sh(&format!("systemctl stop {}", volume.unit()))?;
+    lab.wait_until_gone(&volume.unit(), SOON)?;
     poll::until_true("the host to be healthy", Duration::from_secs(20), || Ok(Report::of(lab)?.is_fine()))?;
     println!("fault-count: case=doctor_of_mounts findings_provoked=4");
     volume.remove()?.success().map(drop)

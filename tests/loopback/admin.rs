@@ -5,7 +5,7 @@ use crate::{
     client::{read_reply, request},
     host::PASSWORD,
     model::{self, Random},
-    sshd::{Sshd, free_port, make_key, wait_for},
+    sshd::{Sshd, free_port, make_key, public_key, wait_for},
     world::{ABSENT, World},
 };
 use nix::{
@@ -34,6 +34,7 @@ cases![
     set_repairs_a_volume_that_a_policy_forbids,
     set_changes_no_definition_that_cannot_be_read,
     set_of_a_password_shows_it_nowhere,
+    set_of_a_pinned_key_counts_from_the_next_mount_on,
     set_of_another_directory_waits_until_nobody_has_the_volume,
     set_of_a_volume_that_is_being_mounted_waits_for_it,
     a_repeated_create_is_compared_with_what_was_set,
@@ -245,7 +246,7 @@ fn set_refuses_in_the_words_of_create() {
         text_of(&output).contains("--password-stdin") && !text_of(&output).contains("hunter2"),
         "{output:?}"
     );
-    assert_eq!(code(&world.admin(&["set", "data"])), 1);
+    assert_eq!(code(&world.admin(&["set", "data"])), 2);
     assert_eq!(code(&world.admin(&["set", "../data", "-o", "uid=1"])), 2);
     assert_eq!(fs::read(world.path("lib/volumes/data.json")).unwrap(), before);
     assert_eq!(fs::read_dir(world.path("lib/secrets")).unwrap().count(), 0);
@@ -314,6 +315,23 @@ fn set_of_a_password_shows_it_nowhere() {
     for text in [text_of(&output), text_of(&again), world.daemon.log()] {
         assert!(!text.contains(PASSWORD) && !text.contains("wrong-hunter2"), "{text}");
     }
+}
+
+fn set_of_a_pinned_key_counts_from_the_next_mount_on() {
+    let world = World::new();
+    world.create("data");
+    let path = world.mount("data", "x");
+    make_key(&world.path("foreign"), "");
+    world.set(&["-o", &format!("host_key={}", public_key(&world.path("foreign")))]);
+    fs::write(path.join("file"), "x").unwrap();
+    world.client().unmount("data", "x").ok();
+    assert!(world.client().mount("data", "x").err().contains("host key"));
+    world.set(&["-o", &format!("host_key={}", world.sshd.host_key())]);
+    world.while_mounted(|path| assert!(path.join("file").exists()));
+    world.set(&["--unset", "host_key"]);
+    world.while_mounted(|path| assert!(path.join("file").exists()));
+    world.client().remove("data").ok();
+    world.assert_empty();
 }
 
 fn set_of_another_directory_waits_until_nobody_has_the_volume() {

@@ -112,7 +112,7 @@ pub fn definitions(host: &Host) -> Vec<Finding> {
             },
         }
     }
-    findings.insert(0, Finding::ok(format!("{fine} can be used")));
+    findings.insert(0, Finding::ok(format!("{fine} volumes can be used")));
     findings
 }
 
@@ -172,7 +172,7 @@ fn look_at_mounts(host: &Host) -> Vec<Finding> {
         findings.push(finding);
     }
     let fine = mounts.len() - findings.len().min(mounts.len());
-    findings.insert(0, Finding::ok(format!("{fine} of {} are in order", mounts.len())));
+    findings.insert(0, Finding::ok(format!("{fine} of {} mounts are in order", mounts.len())));
     findings
 }
 

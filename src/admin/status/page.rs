@@ -40,7 +40,8 @@ pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result
     let now = SystemTime::now();
     page.line("volume", &painted(HEADING, &facts.name));
     let state = painted(facts.style(), facts.state());
-    page.line("state", &with_age(&state, facts.since("since", now)));
+    let since = facts.since("since", now).map(|age| format!(" (for {})", short(age)));
+    page.line("state", &format!("{state}{}", since.unwrap_or_default()));
     for (key, label) in [("error", "error"), ("trouble", "trouble"), ("warning", "warning")] {
         page.line(label, &painted(WARNING, facts.text(key).unwrap_or_default()));
     }
@@ -52,8 +53,10 @@ pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result
     page.line("up", &facts.up(now).map(short).unwrap_or_default());
     page.line("reconnects", &facts.number("reconnects").map(|n| n.to_string()).unwrap_or_default());
     page.lines("host keys", &facts.texts("host_keys"));
-    let last = facts.text("last_error").unwrap_or_default();
-    page.line("last error", &with_age(last, facts.since("last_error_at", now)));
+    let last = facts.since("last_error_at", now).map(|age| format!("{} ago: ", short(age)));
+    if let Some(error) = facts.text("last_error") {
+        page.line("last error", &format!("{}{error}", last.unwrap_or_default()));
+    }
     page.line("references", &facts.number("references").unwrap_or_default().to_string());
     let told = if users.is_empty() { facts.texts("containers") } else { Vec::new() };
     let seen: Vec<_> = users.iter().map(ToString::to_string).collect();
@@ -88,13 +91,6 @@ impl Page {
         for (index, value) in values.iter().enumerate() {
             self.line(if index == 0 { label } else { "" }, value);
         }
-    }
-}
-
-fn with_age(text: &str, age: Option<Duration>) -> String {
-    match age {
-        Some(age) if !text.is_empty() => format!("{text} (for {})", short(age)),
-        _ => text.to_owned(),
     }
 }
 
