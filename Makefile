@@ -4,6 +4,10 @@ PREFIX      ?= /usr
 SYSCONFDIR  ?= /etc
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+MANDIR      ?= $(PREFIX)/share/man
+BASHDIR     ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR      ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR     ?= $(PREFIX)/share/fish/vendor_completions.d
 DESTDIR     ?=
 CARGO       ?= cargo
 INSTALL     ?= install
@@ -25,12 +29,20 @@ install: ## Install below DESTDIR what `make build` built
 	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sshfs-docker
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR) systemd/sshfs-docker.socket \
 		systemd/sshfs-docker.service systemd/sshfs-docker-heal@.service systemd/sshfs-docker-failed@.service \
-		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service
+		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service \
+		systemd/sshfs-docker-metrics.service systemd/sshfs-docker-metrics.timer
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR)/sshfs-docker-mount-.service.d \
 		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/sshfs-docker.catalog
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/config.toml etc/ssh_config
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/sshfs-docker etc/sshfs.spec
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man5 man/sshfs-docker.toml.5
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/docker-volume-sshfs.7
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man8 man/sshfs-docker.8
+	$(INSTALL) -D -m 0644 completions/sshfs-docker.bash $(DESTDIR)$(BASHDIR)/sshfs-docker
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(ZSHDIR) completions/_sshfs-docker
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(FISHDIR) completions/sshfs-docker.fish
 	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/docker/plugins
 	# A link, not a configuration file: a package manager keeps those when it removes the package, and Docker would
 	# then wait 15 s for the missing driver at every 'docker volume ls'.
@@ -39,6 +51,10 @@ install: ## Install below DESTDIR what `make build` built
 .PHONY: deb
 deb: tools-deb build ## The Debian package, target/deb/sshfs-docker_VERSION_amd64.deb
 	packaging/deb/build $(VERSION)
+
+.PHONY: man
+man: tools-rust ## Write what man/ and completions/ take from the source anew; a unit test tells when
+	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings denied
@@ -55,8 +71,8 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@tests/total target/test-log
 
 .PHONY: test-unit
-test-unit: tools-rust ## Unit and property tests; needs nothing but cargo
-	@tests/tier unit $(CARGO) test --locked --lib
+test-unit: tools-rust ## Unit and property tests, and the manual; needs nothing but cargo
+	@tests/tier unit $(CARGO) test --locked --lib --test manual
 
 .PHONY: test-fuzz
 test-fuzz: tools-rust ## Nearly right input for whatever reads some, two seconds each (the socket only as root)

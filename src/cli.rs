@@ -38,6 +38,17 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
+    /// Mount a volume anew, with its present options and under running containers
+    Restart {
+        /// Tell what was done as one JSON object
+        #[arg(long)]
+        json: bool,
+        /// The volume.
+        volume: VolumeName,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Forget the host key learnt from a server, so that the next mount accepts a new one
     ForgetHostKey {
         /// HOST, HOST:PORT or [HOST]:PORT
@@ -57,6 +68,21 @@ pub enum Command {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Print what is counted, in the text format of Prometheus
+    Metrics {
+        /// Replace this file, for the textfile collector of node_exporter
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
+    /// Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume
+    ///
+    /// Makes the mount that a volume with these options would have, in the same sandbox, tells of each step, measures it and
+    /// takes it away again. Neither a volume nor a host key is left behind, and nothing on the server: what is written there
+    /// is one file of its own, which is removed.
+    Check(Check),
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -94,6 +120,15 @@ pub enum Command {
         /// Directories.
         #[command(flatten)]
         layout: Layout,
+    },
+    /// Measure a mount; stops when standard input is closed
+    #[command(hide = true)]
+    Measure {
+        /// Only ask.
+        #[arg(long)]
+        no_write: bool,
+        /// The mountpoint.
+        mountpoint: PathBuf,
     },
     /// Ask whether a mount answers; the exit code is the error number
     #[command(hide = true)]
@@ -155,6 +190,28 @@ pub struct Set {
     #[arg(long)]
     pub password_stdin: bool,
     /// Directories and user.
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// Options of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// The remote directory: [user@]host:[path] or sftp://[user@]host[:port]/path
+    pub sshcmd: String,
+    /// An option of the volume, as 'docker volume create' takes it
+    #[arg(short, value_name = "NAME[=VALUE]")]
+    pub options: Vec<String>,
+    /// Read the password of the volume from standard input
+    #[arg(long)]
+    pub password_stdin: bool,
+    /// Write nothing to the server; then neither writing nor reading is measured
+    #[arg(long)]
+    pub no_write: bool,
+    /// What the volume is called in the command that creates it
+    #[arg(long, value_name = "VOLUME")]
+    pub name: Option<VolumeName>,
+    /// What every command of the administrator understands.
     #[command(flatten)]
     pub admin: Admin,
 }

@@ -12,6 +12,7 @@
 use crate::{
     diagnosis::{self, Cause, ChangedKey},
     host_keys::{self, Way},
+    identity,
     notice::{self, Notice},
     sys,
 };
@@ -210,15 +211,23 @@ fn attempt(
         }
         Some(status) => {
             wait_for_last_words();
-            let said = String::from_utf8_lossy(&said.text()).into_owned();
+            let mut said = String::from_utf8_lossy(&said.text()).into_owned();
             let cause = diagnosis::diagnose(&said);
             note(if cause.is_refusal() { Entry::Refused(now()) } else { Entry::Failed(now()) });
-            let mut reason = cause.to_string();
-            if let (Cause::HostKeyChanged(_), Some(change)) = (&cause, ChangedKey::parse(&said)) {
-                reason = explain(&change, &way).to_string();
-                say(&Notice::HostKey(reason.clone()));
+            let told = match (&cause, ChangedKey::parse(&said)) {
+                (Cause::HostKeyChanged(_), Some(change)) => {
+                    Some(Notice::HostKey(explain(&change, &way).to_string()))
+                }
+                (Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_), _) => {
+                    identity::offered(arguments).map(|key| Notice::Key(key.to_string()))
+                }
+                _ => None,
+            };
+            if let Some(notice) = &told {
+                say(notice);
+                said += &notice.line();
             }
-            say(&Notice::Failed(reason));
+            say(&Notice::Failed(diagnosis::diagnose(&said).to_string()));
             Ok(Outcome::Failed { status, refused: cause.is_refusal() })
         }
     }

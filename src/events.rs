@@ -23,3 +23,20 @@ pub const NOT_HEALED: &str = "ecc6dea0aba94bd8b25376e6817e13ea";
 pub const UNUSABLE: &str = "8ed3bf56791b415998dba287e7a4e0f0";
 /// config.toml has a mistake in it.
 pub const MISCONFIGURED: &str = "e20aeb4aee694bb5afca5832a5937f95";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_event_is_explained_to_administrators_and_no_other() {
+        let ids = |text: &'static str, before: &str, after: &str| -> BTreeSet<&'static str> {
+            let between = |line: &'static str| line.trim().split_once(before)?.1.strip_suffix(after);
+            text.lines().filter_map(between).filter(|id| id.len() == 32).collect()
+        };
+        let defined = ids(include_str!("events.rs"), ": &str = \"", "\";");
+        let explained = ids(include_str!("../systemd/sshfs-docker.catalog"), "-- ", "");
+        assert_eq!(defined, explained);
+        assert!(defined.len() > 10);
+    }
+}

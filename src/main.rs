@@ -2,12 +2,12 @@
 
 use clap::Parser;
 use sshfs_docker::{
-    admin::{self, doctor, forget_host_key, set, status},
+    admin::{self, doctor, forget_host_key, metrics, set, status},
     agent::relay,
     askpass,
     cli::{Cli, Command},
     connection, daemon,
-    heal::{self, graft},
+    heal::{self, graft, restart},
     mount::probe,
     supervisor,
 };
@@ -25,12 +25,16 @@ fn main() -> ExitCode {
         Command::Status(arguments) => admin::exit(status::run(&arguments)),
         Command::Set(arguments) => admin::exit(set::run(&arguments)),
         Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
+        Command::Metrics { output, layout } => admin::exit(metrics::run(&layout, output.as_deref())),
+        Command::Restart { json, volume, layout } => restart::run(&layout, &volume, json),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, directory, argv } => {
             supervisor::run(connection, agent.as_deref(), directory, &argv)
         }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
+        Command::Check(options) => admin::check::run(&options),
+        Command::Measure { no_write, mountpoint } => admin::check::measure(&mountpoint, !no_write),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

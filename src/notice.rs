@@ -16,6 +16,8 @@ pub enum Notice {
     HostKey(String),
     /// Why the agent of the volume cannot be used, in such words.
     Agent(String),
+    /// Which key the server has refused, as [`crate::diagnosis::OfferedKey`] is written.
+    Key(String),
     /// ssh has a session. The server has one of these keys, as far as they are known: fingerprint and kind.
     Connected(Vec<String>),
     /// The session has ended.
@@ -31,6 +33,7 @@ impl Notice {
         let (kind, text) = match self {
             Self::HostKey(sentence) => ("host-key", sentence.clone()),
             Self::Agent(sentence) => ("agent", sentence.clone()),
+            Self::Key(key) => ("key", key.clone()),
             Self::Connected(keys) => ("connected", keys.join(", ")),
             Self::Lost => ("lost", String::new()),
             Self::Failed(reason) => ("failed", reason.clone()),
@@ -47,6 +50,7 @@ impl Notice {
         Some(match kind {
             "host-key" if !text.is_empty() => Self::HostKey(text),
             "agent" if !text.is_empty() => Self::Agent(text),
+            "key" if !text.is_empty() => Self::Key(text),
             "connected" => {
                 Self::Connected(text.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect())
             }
@@ -56,10 +60,15 @@ impl Notice {
         })
     }
 
-    /// The last notice in what was said that tells the user why.
+    /// All notices in what was said.
+    pub fn all(said: &str) -> impl DoubleEndedIterator<Item = Self> {
+        said.lines().filter_map(Self::parse)
+    }
+
+    /// The last one that tells the user why.
     #[must_use]
     pub fn last_sentence(said: &str) -> Option<Self> {
-        said.lines().rev().filter_map(Self::parse).find(|n| matches!(n, Self::HostKey(_) | Self::Agent(_)))
+        Self::all(said).rfind(|notice| matches!(notice, Self::HostKey(_) | Self::Agent(_)))
     }
 }
 
@@ -128,6 +137,7 @@ mod tests {
         vec![
             Notice::HostKey("it has changed; run: x".to_owned()),
             Notice::Agent("it is gone".to_owned()),
+            Notice::Key("usable ED25519 SHA256:abc".to_owned()),
             Notice::Connected(vec!["SHA256:abc (ED25519)".to_owned(), "SHA256:def (RSA)".to_owned()]),
             Notice::Connected(Vec::new()),
             Notice::Lost,

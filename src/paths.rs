@@ -24,6 +24,7 @@
 //!   history/NAME.json            what happened to the volume since boot, 0600; schema 1
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
+//!   host-keys/NAME:2, …          the same for a second sshfs of the volume, after a restart
 //!   mounts/CONNECTION/           of the unit of the mount with this number of a FUSE connection, 0755, goes with it
 //!     health.json                what the unit knows of its connection; schema 1
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
@@ -33,7 +34,7 @@
 //!   lock                         one daemon at a time
 //! ```
 
-use crate::volume::VolumeName;
+use crate::volume::{Generation, VolumeName};
 use std::path::PathBuf;
 
 /// The name of a volume's file in every directory that has one JSON file per volume.
@@ -162,10 +163,10 @@ impl Paths {
         self.runtime.join("host-keys")
     }
 
-    /// The one of this volume.
+    /// The one of this sshfs.
     #[must_use]
-    pub fn pinned_host_key(&self, name: &VolumeName) -> PathBuf {
-        self.pinned_host_keys().join(name.as_str())
+    pub fn pinned_host_key(&self, generation: &Generation) -> PathBuf {
+        self.pinned_host_keys().join(generation.to_string())
     }
 
     /// The `-F` files of ssh.
@@ -174,10 +175,10 @@ impl Paths {
         self.runtime.join("ssh-config")
     }
 
-    /// The one of this volume.
+    /// The one of this sshfs.
     #[must_use]
-    pub fn ssh_config_of(&self, name: &VolumeName) -> PathBuf {
-        self.ssh_configs().join(name.as_str())
+    pub fn ssh_config_of(&self, generation: &Generation) -> PathBuf {
+        self.ssh_configs().join(generation.to_string())
     }
 
     /// The directories of the units of mounts.

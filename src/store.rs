@@ -129,8 +129,7 @@ impl Store {
         let mut stored = Vec::new();
         for entry in fs::read_dir(&self.volumes)? {
             let path = entry?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".json"));
-            if let Some(Ok(name)) = name.map(VolumeName::new) {
+            if let Some(name) = name_of(&path) {
                 stored.push(Stored { definition: read(&path), name });
             } else {
                 tracing::warn!("{} is no definition of a volume, ignoring it", path.display());
@@ -321,6 +320,26 @@ fn read(path: &Path) -> Result<Definition, Unreadable> {
     let created_at =
         humantime::parse_rfc3339(&file.created_at).map_err(|e| unreadable(format!("created_at: {e}")))?;
     Ok(Definition { created_at, options: file.options, has_password: file.password })
+}
+
+/// The names of all volumes, whether or not their definitions can be read.
+pub fn names(paths: &Paths) -> io::Result<Vec<VolumeName>> {
+    let entries = match fs::read_dir(paths.volumes()) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(name_of(&entry?.path()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The volume whose definition a file is, if it can be one.
+fn name_of(path: &Path) -> Option<VolumeName> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
+    VolumeName::new(name).ok()
 }
 
 /// RFC 3339 to the second: dockerd treats a volume whose date it cannot parse as gone (go-plugins-helpers#108).

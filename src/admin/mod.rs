@@ -3,10 +3,13 @@
 //!
 //! Each prints for people, or one JSON object with `--json`. The exit codes are [`EXIT_FAILED`] and those of clap.
 
+pub mod check;
 pub mod client;
 mod command;
+pub mod command_line;
 pub mod doctor;
 pub mod forget_host_key;
+pub mod metrics;
 pub mod output;
 pub mod set;
 pub mod status;

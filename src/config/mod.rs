@@ -33,6 +33,8 @@ pub struct Config {
     pub defaults: Settings,
     /// Filter of the log, in the syntax of `RUST_LOG`.
     pub log: String,
+    /// Whether everything is logged, of ssh too.
+    pub debug: bool,
     /// After how much time without a call the daemon ends, until systemd starts it for the next one; None: never.
     pub idle_exit: Option<Duration>,
 }
@@ -108,6 +110,7 @@ pub enum ConfigError {
     },
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct File {
@@ -120,6 +123,7 @@ struct File {
     log: Log,
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Daemon {
@@ -141,6 +145,7 @@ impl Daemon {
     }
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Mount {
@@ -154,6 +159,7 @@ impl Default for Mount {
     }
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Ssh {
@@ -166,6 +172,7 @@ impl Default for Ssh {
     }
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct PolicyTable {
@@ -190,15 +197,24 @@ impl Default for PolicyTable {
     }
 }
 
+#[cfg_attr(test, derive(serde::Serialize))]
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Log {
     filter: String,
+    debug: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".to_owned() }
+        Self { filter: "info".to_owned(), debug: false }
+    }
+}
+
+impl Log {
+    fn filter(&self) -> String {
+        // The more specific one counts.
+        if self.debug { format!("{},sshfs_docker=debug", self.filter) } else { self.filter.clone() }
     }
 }
 
@@ -251,7 +267,8 @@ impl Config {
             policy,
             defaults,
             idle_exit: file.daemon.quiet_time()?,
-            log: file.log.filter,
+            log: file.log.filter(),
+            debug: file.log.debug,
         })
     }
 }
@@ -264,7 +281,8 @@ impl Default for Config {
             policy: Policy::default(),
             defaults: Settings::default(),
             idle_exit: Some(Duration::from_secs_f64(Daemon::default().idle_exit)),
-            log: Log::default().filter,
+            log: Log::default().filter(),
+            debug: Log::default().debug,
         }
     }
 }
@@ -333,6 +351,7 @@ fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn a_missing_file_and_an_empty_one_mean_the_defaults() {
@@ -341,8 +360,13 @@ mod tests {
         assert_eq!(config.policy, Policy::default());
     }
 
+    /// The tables and keys of the code, each with its default.
+    fn defaults() -> BTreeMap<String, toml::Table> {
+        toml::Table::try_from(File::default()).unwrap().try_into().unwrap()
+    }
+
     #[test]
-    fn the_shipped_file_says_what_the_defaults_are() {
+    fn the_shipped_file_has_all_keys_and_says_what_the_defaults_are() {
         let shipped = include_str!("../../etc/config.toml");
         let uncommented: String = shipped
             .lines()
@@ -351,14 +375,35 @@ mod tests {
                 _ => line,
             })
             .fold(String::new(), |text, line| text + line + "\n");
-        let (shipped, default) = (Config::parse(&uncommented).unwrap(), Config::default());
-        assert_eq!(shipped.mount_timeout, default.mount_timeout);
-        assert_eq!(shipped.read_ahead_kib, default.read_ahead_kib);
-        assert_eq!(shipped.idle_exit, default.idle_exit);
-        assert_eq!(shipped.policy, default.policy);
-        assert_eq!(shipped.log, default.log);
-        let commented = Config::parse(include_str!("../../etc/config.toml")).unwrap();
-        assert_eq!(commented.defaults, default.defaults);
+        let mut tables: BTreeMap<String, toml::Table> = toml::from_str(&uncommented).unwrap();
+        as_floats(&mut tables);
+        assert_eq!(tables, defaults());
+        let commented = Config::parse(shipped).unwrap();
+        assert_eq!(commented.defaults, Config::default().defaults);
+    }
+
+    #[test]
+    fn the_manual_has_all_keys_and_says_what_the_defaults_are() {
+        let page = include_str!("../../man/sshfs-docker.toml.5");
+        let lines = page.lines().filter_map(|line| {
+            let heading = line.strip_prefix(".Ss ").filter(|title| title.starts_with('['));
+            Some(heading.or(line.strip_prefix(".It Ic "))?.replace("\\(dq", "\"").replace("\\&", ""))
+        });
+        let mut tables: BTreeMap<String, toml::Table> =
+            toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+        as_floats(&mut tables);
+        assert_eq!(tables, defaults());
+    }
+
+    /// A number that may have a fraction is one in the code, and need not have it in a file.
+    fn as_floats(tables: &mut BTreeMap<String, toml::Table>) {
+        for (key, default) in defaults().into_values().flatten() {
+            for value in tables.values_mut().filter_map(|table| table.get_mut(&key)) {
+                if let (toml::Value::Float(_), toml::Value::Integer(whole)) = (&default, &*value) {
+                    *value = format!("{whole}.0").parse().map_or_else(|_| value.clone(), toml::Value::Float);
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,63 +3,22 @@
 //! The texts are those of OpenSSH 8.4 to 10 and sshfs 3.7 with LC_ALL=C. What is not recognised is passed on in
 //! ssh's own words: a strange message helps more than "exit status 1".
 
+mod algorithm;
+mod cause;
 mod changed_key;
+mod offered_key;
 
+pub use algorithm::Algorithm;
+pub use cause::Cause;
 pub use changed_key::{ChangedKey, fingerprint};
+pub use offered_key::{KeyState, OfferedKey};
 
 use crate::notice::{self, Notice};
 use nix::errno::Errno;
-use std::fmt;
+use std::{borrow::Cow, io};
 
-/// Why a remote directory could not be mounted, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The name has no address.
-    UnknownHost,
-    /// Nothing listens on the port.
-    Refused,
-    /// No route.
-    Unreachable(String),
-    /// The server did not answer in time.
-    TimedOut,
-    /// The server's key is not the stored one.
-    HostKeyChanged(Box<ChangedKey>),
-    /// The server's key is not known and must be.
-    HostKeyUnknown,
-    /// The server's key has been revoked.
-    HostKeyRevoked,
-    /// What `connect` found out about host keys, in its own words.
-    HostKey(String),
-    /// The server refused key and password.
-    AccessDenied {
-        /// What it would have accepted, in its own words.
-        accepts: String,
-    },
-    /// The server gave up before it tried all keys.
-    TooManyKeys,
-    /// The private key cannot be used.
-    BadKey(String),
-    /// The agent of the volume cannot be used.
-    NoAgent(String),
-    /// Client and server share no algorithm.
-    NoCommonAlgorithm(String),
-    /// The server has no SFTP.
-    NoSftp,
-    /// The remote directory is missing.
-    NoDirectory,
-    /// The remote path is a file.
-    NotADirectory,
-    /// The remote user may not see the directory.
-    DirectoryDenied,
-    /// ssh_config or an option is wrong.
-    BadConfiguration(String),
-    /// sshfs or ssh is not installed.
-    NoProgram(String),
-    /// The server ended the connection before a session.
-    Closed(String),
-    /// None of these: the last words.
-    Other(String),
-}
+/// ssh says it when what it talks through, another ssh for a jump host, has ended.
+const THROUGH_ANOTHER: &str = "UNKNOWN port 65535";
 
 /// Finds the cause in what was said. `said` is the whole text in the order it came.
 #[must_use]
@@ -69,8 +28,36 @@ pub fn diagnose(said: &str) -> Cause {
         Some(Notice::Agent(sentence)) => return Cause::NoAgent(clean_sentence(&sentence)),
         _ => {}
     }
+    let key = Notice::all(said).rev().find_map(|notice| match notice {
+        Notice::Key(key) => OfferedKey::parse(&key),
+        _ => None,
+    });
     let said = &notice::without(said);
-    let line_with = |needle: &str| said.lines().find(|line| line.contains(needle)).map(clean);
+    let said = &without_debugging(said);
+    if let Some((before, _)) = said.split_once(THROUGH_ANOTHER) {
+        return match line_with(before, "open failed: ") {
+            Some(line) => Cause::BehindJumpHost(reason(&line)),
+            None => match of_one_host(before) {
+                // It names the host.
+                Cause::HostKeyChanged(change) => Cause::HostKeyChanged(change),
+                cause => Cause::JumpHost(Box::new(cause)),
+            },
+        };
+    }
+    match (of_one_host(said), key) {
+        (Cause::AccessDenied { .. } | Cause::BadKey(_) | Cause::TooManyKeys, Some(key))
+            if key.state != KeyState::Usable =>
+        {
+            Cause::UnusableKey(key.state)
+        }
+        (Cause::AccessDenied { accepts, .. }, key) => Cause::AccessDenied { accepts, key },
+        (cause, _) => cause,
+    }
+}
+
+/// The cause in what was said about one connection.
+fn of_one_host(said: &str) -> Cause {
+    let line_with = |needle: &str| line_with(said, needle);
     let says = |needle: &str| said.contains(needle);
 
     // The order matters: a changed host key also ends in "verification failed", a refused key in "reset by peer".
@@ -86,17 +73,23 @@ pub fn diagnose(said: &str) -> Cause {
     if says("Could not resolve hostname") {
         return Cause::UnknownHost;
     }
-    if let Some(line) = line_with("Bad configuration option")
+    if let Some(line) = line_with("Can't open user config file")
         .or_else(|| line_with("Bad owner or permissions"))
-        .or_else(|| line_with("terminating,"))
-        .or_else(|| line_with("Can't open user config file"))
         .or_else(|| line_with("unknown option(s)"))
-        .or_else(|| line_with("Bad SSH2"))
     {
         return Cause::BadConfiguration(line);
     }
+    if says("Bad configuration option") || says("terminating,") || says("command-line line ") {
+        // The first mistake is told before the end, with its line.
+        let mistake = line_with(" line ").or_else(|| line_with("terminating,"));
+        return Cause::BadConfiguration(mistake.unwrap_or_else(|| last_words(said)));
+    }
     if let Some(line) = line_with("no matching ").or_else(|| line_with("Unable to negotiate")) {
-        return Cause::NoCommonAlgorithm(line);
+        let offer = said.split("Their offer: ").nth(1).and_then(|offer| offer.lines().next());
+        return Cause::NoCommonAlgorithm {
+            of: Algorithm::of(&line),
+            offer: offer.map_or_else(String::new, clean),
+        };
     }
     if let Some(line) = line_with("Load key ") {
         return Cause::BadKey(line);
@@ -105,7 +98,7 @@ pub fn diagnose(said: &str) -> Cause {
         return Cause::TooManyKeys;
     }
     if let Some(accepts) = said.split("Permission denied (").nth(1).and_then(|rest| rest.split(')').next()) {
-        return Cause::AccessDenied { accepts: clean(accepts) };
+        return Cause::AccessDenied { accepts: clean(accepts), key: None };
     }
     if says("subsystem request failed") {
         return Cause::NoSftp;
@@ -113,14 +106,14 @@ pub fn diagnose(said: &str) -> Cause {
     if says("Connection refused") {
         return Cause::Refused;
     }
-    if let Some(line) = line_with("No route to host").or_else(|| line_with("Network is unreachable")) {
-        return Cause::Unreachable(line);
-    }
     if says("Connection timed out") || says("Operation timed out") || says("not responding") {
         return Cause::TimedOut;
     }
+    if let Some(line) = line_with("ssh: connect to host ") {
+        return Cause::Unreachable(reason(&line));
+    }
     if let Some(line) = line_with("cannot start ").or_else(|| line_with("failed to execute")) {
-        return Cause::NoProgram(line);
+        return Cause::NoProgram(line.split(" (os error").next().unwrap_or(&line).to_owned());
     }
     // sshfs about the remote path: "host:/path: No such file or directory".
     if says(": No such file or directory") {
@@ -132,10 +125,47 @@ pub fn diagnose(said: &str) -> Cause {
     if says(": Permission denied") {
         return Cause::DirectoryDenied;
     }
-    if let Some(line) = line_with("Connection closed by").or_else(|| line_with("Connection reset by")) {
-        return Cause::Closed(line);
+    if says("Connection closed by") || says("Connection reset by ") && !is_only_of_sshfs(said) {
+        return Cause::Closed;
+    }
+    // sshfs, where ssh had a session: without one it says "read: Connection reset by peer" (it has sent what nobody read).
+    if says("remote host has disconnected") {
+        return Cause::NotSftp;
     }
     Cause::Other(last_words(said))
+}
+
+/// With LogLevel=DEBUG ssh also tells of files that it need not find, in the words in which it tells what ends it.
+fn without_debugging(said: &str) -> Cow<'_, str> {
+    let is_debugging =
+        |line: &str| ["debug1: ", "debug2: ", "debug3: "].iter().any(|level| line.starts_with(level));
+    if said.lines().any(is_debugging) {
+        said.split_inclusive('\n').filter(|line| !is_debugging(line)).collect()
+    } else {
+        said.into()
+    }
+}
+
+/// sshfs says that ssh has ended as if a network had.
+const END_OF_SSH: &str = "read: Connection reset by peer";
+
+fn is_only_of_sshfs(said: &str) -> bool {
+    said.lines().filter(|line| line.contains("Connection reset by ")).all(|line| line.trim() == END_OF_SSH)
+}
+
+fn line_with(said: &str, needle: &str) -> Option<String> {
+    said.lines().find(|line| line.contains(needle)).map(clean)
+}
+
+/// What the C library says at the end of a line.
+fn reason(line: &str) -> String {
+    line.rsplit(": ").next().unwrap_or(line).to_owned()
+}
+
+/// The last line in which somebody says something about a mount that is still being made.
+#[must_use]
+pub fn last_line(said: &str) -> Option<String> {
+    notice::without(said).lines().map(clean).rfind(is_telling)
 }
 
 /// The cause that an error number stands for, where a running mount answers with one.
@@ -150,106 +180,17 @@ pub fn of_errno(errno: Errno) -> Cause {
     }
 }
 
-impl Cause {
-    /// A short name that stays the same, for counting and for the journal.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::UnknownHost => "unknown-host",
-            Self::Refused => "refused",
-            Self::Unreachable(_) => "unreachable",
-            Self::TimedOut => "timed-out",
-            Self::HostKeyChanged(_) => "host-key-changed",
-            Self::HostKeyUnknown => "host-key-unknown",
-            Self::HostKeyRevoked => "host-key-revoked",
-            Self::HostKey(sentence) if ChangedKey::is_told_by(sentence) => "host-key-changed",
-            Self::HostKey(_) => "known-hosts-unusable",
-            Self::AccessDenied { .. } => "login-refused",
-            Self::TooManyKeys => "too-many-attempts",
-            Self::BadKey(_) => "key-unusable",
-            Self::NoAgent(_) => "agent-unusable",
-            Self::NoCommonAlgorithm(_) => "no-common-algorithm",
-            Self::NoSftp => "no-sftp",
-            Self::NoDirectory => "no-directory",
-            Self::NotADirectory => "not-a-directory",
-            Self::DirectoryDenied => "directory-denied",
-            Self::BadConfiguration(_) => "bad-ssh-config",
-            Self::NoProgram(_) => "program-missing",
-            Self::Closed(_) => "connection-closed",
-            Self::Other(_) => "other",
+/// An error of this host, without its number and with what helps.
+#[must_use]
+pub fn of_this_host(error: &io::Error) -> String {
+    let words = error.to_string();
+    let words = words.split(" (os error").next().unwrap_or(&words);
+    match error.kind() {
+        io::ErrorKind::StorageFull => format!("{words}; free some, then try again"),
+        io::ErrorKind::ReadOnlyFilesystem => {
+            format!("{words}; 'dmesg' tells why it is read-only, if nobody made it so")
         }
-    }
-
-    /// Whether another attempt would end the same, and might lock the account.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::HostKeyChanged(_)
-                | Self::HostKeyUnknown
-                | Self::HostKeyRevoked
-                | Self::HostKey(_)
-                | Self::AccessDenied { .. }
-                | Self::TooManyKeys
-                | Self::BadKey(_)
-        )
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::UnknownHost => f.write_str(
-                "the host name cannot be resolved; check the name, the DNS of this host and the aliases in \
-                 /etc/sshfs-docker/ssh_config",
-            ),
-            Self::Refused => f.write_str("connection refused: nothing listens on that port; check sshd and the 'port' option"),
-            Self::Unreachable(line) => write!(f, "the server is unreachable ({line}); check the network and the address"),
-            Self::TimedOut => f.write_str("the server did not answer: timed out; check the address, the firewall and that the server is up"),
-            Self::HostKeyChanged(change) => change.fmt(f),
-            Self::HostKeyUnknown => f.write_str(
-                "the host key of the server is not known and must be; add it to /etc/sshfs-docker/known_hosts, or pin it \
-                 with the 'host_key' option",
-            ),
-            Self::HostKeyRevoked => f.write_str(
-                "the host key of the server has been revoked (@revoked in a known_hosts file, or RevokedHostKeys): \
-                 whoever shows it may have stolen it; give the server a new key",
-            ),
-            Self::HostKey(sentence) => f.write_str(sentence),
-            Self::AccessDenied { accepts } => write!(
-                f,
-                "permission denied: the server accepted neither key nor password (it accepts: {accepts}); check the user, \
-                 'identity_file' or 'password_file', and authorized_keys on the server"
-            ),
-            Self::TooManyKeys => f.write_str(
-                "the server ended the login after too many attempts; name the right key with 'identity_file'",
-            ),
-            Self::BadKey(line) => write!(
-                f,
-                "the private key cannot be used ({line}); check 'identity_file', and 'password_file' if the key has a \
-                 passphrase"
-            ),
-            Self::NoAgent(reason) => {
-                write!(f, "the ssh agent cannot be used: {reason}; check that it runs, and 'IdentityAgent'")
-            }
-            Self::NoCommonAlgorithm(line) => {
-                write!(f, "client and server have no algorithm in common ({line}); see Ciphers, KexAlgorithms, HostKeyAlgorithms")
-            }
-            Self::NoSftp => f.write_str(
-                "the login worked but the server offers no SFTP; enable 'Subsystem sftp' in its sshd_config",
-            ),
-            Self::NoDirectory => f.write_str("the remote directory does not exist"),
-            Self::NotADirectory => {
-                f.write_str("the remote path is not a directory (a link to one needs a '/' at its end)")
-            }
-            Self::DirectoryDenied => f.write_str(
-                "the login worked but the remote user may not enter the remote directory; check its permissions",
-            ),
-            Self::BadConfiguration(line) => write!(f, "ssh refuses its configuration: {line}"),
-            Self::NoProgram(line) => write!(f, "{line}; install the packages sshfs and openssh-client"),
-            Self::Closed(line) => write!(f, "the server ended the connection before the login was complete ({line})"),
-            Self::Other(words) => f.write_str(words),
-        }
+        _ => words.to_owned(),
     }
 }
 
@@ -281,12 +222,15 @@ fn is_invisible(c: char) -> bool {
 
 /// The last lines, for a cause that is not known.
 fn last_words(said: &str) -> String {
-    let tells = |line: &String| !line.is_empty() && !line.starts_with("Warning: Permanently added");
-    let lines: Vec<_> = said.lines().map(clean).filter(tells).collect();
+    let lines: Vec<_> = said.lines().map(clean).filter(is_telling).collect();
     match lines.as_slice() {
         [] => "sshfs ended without saying why".to_owned(),
         lines => lines[lines.len().saturating_sub(3)..].join("; "),
     }
+}
+
+fn is_telling(line: &String) -> bool {
+    !line.is_empty() && !line.starts_with("Warning: Permanently added") && line != END_OF_SSH
 }
 
 #[cfg(test)]
@@ -319,11 +263,14 @@ read: Connection reset by peer\n";
                 Cause::HostKeyUnknown,
             ),
             ("ssh: Could not resolve hostname storage: Name or service not known\r\n", Cause::UnknownHost),
-            ("ssh: connect to host storage port 22: Connection refused\r\nread: Connection reset by peer\n", Cause::Refused),
+            (
+                "ssh: connect to host storage port 22: Connection refused\r\nread: Connection reset by peer\n",
+                Cause::Refused,
+            ),
             ("ssh: connect to host storage port 22: Connection timed out\r\n", Cause::TimedOut),
             (
                 "alice@storage: Permission denied (publickey,password).\r\nread: Connection reset by peer\n",
-                Cause::AccessDenied { accepts: "publickey,password".to_owned() },
+                Cause::AccessDenied { accepts: "publickey,password".to_owned(), key: None },
             ),
             ("subsystem request failed on channel 0\r\n", Cause::NoSftp),
             (
@@ -336,21 +283,27 @@ read: Connection reset by peer\n";
                  Host key verification failed.\r\n",
                 Cause::HostKeyRevoked,
             ),
-            ("a banner\n\u{1}host-key our own words\nread: reset\n", Cause::HostKey("our own words".to_owned())),
+            (
+                "a banner\n\u{1}host-key our own words\nread: reset\n",
+                Cause::HostKey("our own words".to_owned()),
+            ),
             ("alice@storage:/srv/x: No such file or directory\n", Cause::NoDirectory),
             ("alice@storage:/srv/x: Not a directory\n", Cause::NotADirectory),
             ("alice@storage:/srv/x: Permission denied\n", Cause::DirectoryDenied),
             (
                 "Unable to negotiate with 10.0.0.1 port 22: no matching cipher found. Their offer: aes128-ctr\r\n",
-                Cause::NoCommonAlgorithm(
-                    "Unable to negotiate with 10.0.0.1 port 22: no matching cipher found. Their offer: aes128-ctr".to_owned(),
-                ),
+                Cause::NoCommonAlgorithm { of: Algorithm::Cipher, offer: "aes128-ctr".to_owned() },
             ),
             (
                 "Warning: Permanently added 'storage' (ED25519) to the list of known hosts.\r\n",
                 Cause::Other("sshfs ended without saying why".to_owned()),
             ),
             ("", Cause::Other("sshfs ended without saying why".to_owned())),
+            (
+                "debug1: load_hostkeys: fopen /x: No such file or directory\r\ndebug1: SSH2_MSG_NEWKEYS sent\r\n\
+                 ssh: connect to host storage port 22: Connection refused\r\n",
+                Cause::Refused,
+            ),
             ("a\nb\u{1b}[31m\nc\nd\n", Cause::Other("b[31m; c; d".to_owned())),
         ] {
             assert_eq!(diagnose(said), cause, "{said}");
@@ -360,7 +313,7 @@ read: Connection reset by peer\n";
     #[test]
     fn words_of_a_server_are_cut_and_show_nothing_that_is_not_there() {
         let long = format!("Permission denied ({}).", "\u{202e}x".repeat(9999));
-        assert_eq!(diagnose(&long), Cause::AccessDenied { accepts: "x".repeat(LONGEST_LINE) });
+        assert_eq!(diagnose(&long), Cause::AccessDenied { accepts: "x".repeat(LONGEST_LINE), key: None });
     }
 
     proptest! {

@@ -36,7 +36,7 @@ impl Volumes {
         let in_use = !volume.references().is_empty();
         let (begin, _mounting) = (Instant::now(), volume.begin_mounting());
         let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
-        volume.note_mount(self.mounter.mounted(&name).ok().flatten().map(|mount| mount.device));
+        volume.note_mount(self.mounter.mounted(&name).ok().flatten().as_ref());
         match &result {
             Ok(Made::Before) => {}
             Ok(Made::Anew) => {

@@ -5,14 +5,14 @@ use super::{
     volumes::{Volume, Volumes, warn_if_unverified},
 };
 use crate::{
-    heal::stale::{self, Stale},
+    heal::stale::Stale,
     launcher,
     mount::{Reason, UnmountError},
     references::References,
     store::Definition,
     volume::{
-        Secret, Spec, VolumeName,
-        options::{self, Options, PasswordSource},
+        Generation, Secret, Spec, VolumeName,
+        options::{self, Options},
     },
 };
 use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
@@ -114,6 +114,7 @@ impl Volumes {
             .await
             .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
         self.refuse_while_containers_have_it(&volume).await?;
+        self.refuse_while_files_are_open(&name).await?;
         // Before the definition: references that outlive it would be those of a later volume of the same name.
         {
             let mut references = volume.references();
@@ -141,13 +142,22 @@ impl Volumes {
     /// A container whose mount is dead, of which the host has none any more, is a user too: it would be given what is
     /// created under the name later.
     async fn refuse_while_containers_have_it(&self, volume: &Volume) -> Result<(), DriverError> {
-        let Some(remote) = volume.remote() else { return Ok(()) };
-        let held = match stale::find(&volume.name, &remote, None).await {
+        let held = match self.stale(volume, None).await {
             Ok(stale) if stale.is_empty() => return Ok(()),
             Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
             Err(e) => UnmountError::from(e),
         };
         Err(DriverError::InUse { name: volume.name.clone(), source: held })
+    }
+
+    /// So is a process that has files open of an sshfs before a restart.
+    async fn refuse_while_files_are_open(&self, name: &VolumeName) -> Result<(), DriverError> {
+        let source = match self.mounter.lingering(name, None).await {
+            Ok(lingering) if lingering.is_empty() => return Ok(()),
+            Ok(lingering) => UnmountError::Lingers(lingering.iter().map(Generation::unit).collect()),
+            Err(e) => UnmountError::from(e),
+        };
+        Err(DriverError::InUse { name: name.clone(), source })
     }
 }
 
@@ -160,15 +170,9 @@ pub(super) fn take_password(options: &mut Options) -> Option<Secret> {
 
 /// A key file that is missing is better told at create than at the first `docker run`.
 pub(super) async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
-    let password_file = match &spec.password {
-        Some(PasswordSource::Credential(source)) => Some(source),
-        Some(PasswordSource::Stored) | None => None,
-    };
-    for (option, source) in [("identity_file", spec.identity.as_ref()), ("password_file", password_file)] {
-        if let Some(source) = source {
-            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
-            launcher::check_source(source).await.map_err(wrong)?;
-        }
+    for (option, source) in spec.credential_files() {
+        let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+        launcher::check_source(source).await.map_err(wrong)?;
     }
     Ok(())
 }

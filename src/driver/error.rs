@@ -1,6 +1,8 @@
 //! What a call can fail with, in the words that reach the terminal of `docker`.
 
 use crate::{
+    diagnosis::of_this_host,
+    kind,
     launcher::LaunchError,
     mount::{MountError, UnmountError, holders::Holder},
     volume::{OptionError, VolumeName, name::InvalidName},
@@ -51,7 +53,7 @@ pub enum DriverError {
         reason: String,
     },
     /// The definition could not be written or removed.
-    #[error("volume {name}: cannot {verb} its definition: {source}")]
+    #[error("volume {name}: cannot {verb} its definition: {}", of_this_host(.source))]
     Store {
         /// The volume.
         name: VolumeName,
@@ -71,7 +73,7 @@ pub enum DriverError {
         source: MountError,
     },
     /// Mounted, but who holds it could not be noted.
-    #[error("volume {name}: cannot note the reference: {source}")]
+    #[error("volume {name}: cannot note the reference: {}", of_this_host(.source))]
     Reference {
         /// The volume.
         name: VolumeName,
@@ -135,22 +137,22 @@ impl DriverError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NotFound(_) => "no-such-volume",
-            Self::Name(_) => "bad-name",
-            Self::Options { .. } => "bad-options",
+            Self::NotFound(_) => kind::NO_SUCH_VOLUME,
+            Self::Name(_) => kind::BAD_NAME,
+            Self::Options { .. } => kind::BAD_OPTIONS,
             Self::Credential { source, .. } => source.kind(),
-            Self::Exists { .. } => "exists",
-            Self::Unusable { .. } => "unusable",
-            Self::Store { .. } => "definition-not-kept",
+            Self::Exists { .. } => kind::EXISTS,
+            Self::Unusable { .. } => kind::UNUSABLE,
+            Self::Store { .. } => kind::DEFINITION_NOT_KEPT,
             Self::Mount { source, .. } => source.kind(),
-            Self::Reference { .. } => "reference-not-kept",
-            Self::Configuration(_) => "bad-config",
-            Self::Busy { .. } => "busy",
+            Self::Reference { .. } => kind::REFERENCE_NOT_KEPT,
+            Self::Configuration(_) => kind::BAD_CONFIG,
+            Self::Busy { .. } => kind::BUSY,
             Self::InUse { source, .. } => source.kind(),
-            Self::OtherDirectory { .. } => "in-use",
-            Self::Holders { .. } => "no-proc",
-            Self::CallerGone(_) => "caller-gone",
-            Self::Id => "bad-id",
+            Self::CallerGone(_) => kind::CALLER_GONE,
+            Self::OtherDirectory { .. } => kind::OTHER_DIRECTORY,
+            Self::Holders { .. } => kind::NO_PROC,
+            Self::Id => kind::BAD_ID,
         }
     }
 }

@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use volumes::{Volume, Volumes};
+use volumes::{Seen, Volume, Volumes};
 
 /// How long an Unmount waits for the unmounting: dockerd gives up after 60 s. The unmounting goes on.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(50);
@@ -65,7 +65,7 @@ impl Driver {
         let mut by_name = BTreeMap::new();
         for Stored { name, definition } in store.load()? {
             let references = book.read(&name);
-            let mount = mounted.get(&mounter.mountpoint(&name)).copied();
+            let mount = mounted.get(&mounter.mountpoint(&name)).map(|mount| Seen::of(mount, &name));
             let (definition, verdict) = match definition {
                 Ok(definition) => {
                     let verdict = volumes::judge(&definition, policy);
@@ -134,7 +134,7 @@ impl VolumeDriver for Driver {
     type Error = DriverError;
 
     async fn create(&self, name: &str, options: Options) -> Result<(), DriverError> {
-        self.volumes.create(name, options).await
+        self.volumes.create(name, options).await.inspect_err(|e| log_kind(name, e))
     }
 
     async fn remove(&self, name: &str) -> Result<(), DriverError> {
@@ -146,7 +146,7 @@ impl VolumeDriver for Driver {
         self.volumes.look_for_containers_soon();
         result.inspect_err(|e| {
             let volume = self.volumes.find(name).ok();
-            let remote = volume.and_then(|volume| volume.remote().map(|remote| remote.to_string()));
+            let remote = volume.and_then(|volume| volume.remote()).map(|remote| remote.to_string());
             tracing::error!(
                 message_id = events::MOUNT_FAILED,
                 volume = name,
@@ -195,4 +195,9 @@ impl Administration for Driver {
     async fn set(&self, name: &str, change: Change) -> Result<Redefined, DriverError> {
         self.volumes.set(name, change).await
     }
+}
+
+/// The sentence itself is logged with the call.
+fn log_kind(name: &str, error: &DriverError) {
+    tracing::debug!(volume = name, kind = error.kind(), "the call failed");
 }

@@ -6,7 +6,7 @@ use super::{
     volumes::{Volume, Volumes, warn_if_unverified},
 };
 use crate::{
-    heal::stale::{self, Stale},
+    heal::stale::Stale,
     protocol::{Change, Redefined},
     store::Definition,
     volume::{
@@ -110,7 +110,7 @@ impl Volumes {
             self.mounter.holders(&mount).await.map_err(unknown)?
         } else {
             // A container with a dead mount is one, too.
-            let stale = stale::find(&volume.name, &old, None).await.map_err(unknown)?;
+            let stale = self.stale(volume, None).await.map_err(unknown)?;
             stale.iter().map(Stale::holder).collect()
         };
         if holders.is_empty() && volume.references().is_empty() {

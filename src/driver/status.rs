@@ -22,11 +22,11 @@
 //! unhealed       containers that are without it until they restart
 //! ```
 
-use super::volumes::{KnownMount, Volume, Volumes, unverified};
+use super::volumes::{KnownMount, Seen, Volume, Volumes, unverified};
 use crate::{
     health::{Connection, Health},
     history::History,
-    mount::{self, unit},
+    mount,
     protocol::VolumeInfo,
     store,
     uptime::Uptime,
@@ -74,7 +74,7 @@ fn state(
     if let Some(since) = known.mounting {
         return (State::Mounting, Some(since));
     }
-    if known.device.is_none() {
+    if known.seen.is_none() {
         return (State::Unmounted, history.unmounted_at);
     }
     match health {
@@ -116,8 +116,8 @@ impl Volumes {
             tell("remote", remote.to_string().into());
         }
         tell("references", volume.references().total().into());
-        if known.device.is_some() {
-            tell("unit", unit(&volume.name).into());
+        if let Some(Seen { generation, .. }) = &known.seen {
+            tell("unit", generation.unit().into());
             tell("containers", known.containers.into_iter().collect());
         }
         let mut last_error = history.last_error.map(|error| (error.at, error.text));
@@ -143,7 +143,7 @@ impl Volumes {
         }
         VolumeInfo {
             name: volume.name.to_string(),
-            mountpoint: known.device.map(|_| self.mounter.mountpoint(&volume.name)),
+            mountpoint: known.seen.map(|_| self.mounter.mountpoint(&volume.name)),
             created_at: volume.definition().map(|d| store::format_time(d.created_at)),
             status,
         }
@@ -152,7 +152,7 @@ impl Volumes {
     /// What is known of the mount, and what its unit says.
     pub(super) fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
         let mut known = volume.known_mount();
-        let health = known.device.and_then(|device| self.mounter.health(device));
+        let health = known.seen.as_ref().and_then(|seen| self.mounter.health(seen.device));
         known.has_told |= health.is_some();
         (known.clone(), health)
     }
@@ -160,14 +160,15 @@ impl Volumes {
     /// Looks for the containers of all mounted volumes, in a thread: it reads all of /proc.
     pub(super) async fn look_for_containers(&self) {
         let volumes: Vec<_> = self.by_name().values().cloned().collect();
-        let devices: BTreeSet<_> = volumes.iter().filter_map(|volume| volume.known_mount().device).collect();
+        let devices: BTreeSet<_> =
+            volumes.iter().filter_map(|volume| Some(volume.known_mount().seen.as_ref()?.device)).collect();
         if devices.is_empty() {
             return;
         }
         let Ok(Ok(found)) = spawn_blocking(move || mount::containers::of(&devices)).await else { return };
         for volume in volumes {
             let mut known = volume.known_mount();
-            let containers = known.device.and_then(|device| found.get(&device)).cloned();
+            let containers = known.seen.as_ref().and_then(|seen| found.get(&seen.device)).cloned();
             known.containers = containers.unwrap_or_default();
         }
     }
@@ -189,7 +190,11 @@ impl Volumes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{mount::mountinfo::Device, notice::Notice};
+    use crate::{
+        mount::mountinfo::Device,
+        notice::Notice,
+        volume::{Generation, VolumeName},
+    };
 
     fn at(seconds: u64) -> Uptime {
         Uptime::of_seconds(seconds)
@@ -203,7 +208,9 @@ mod tests {
 
     #[test]
     fn the_state_is_what_the_user_sees_of_the_volume() {
-        let mounted = KnownMount { device: Some(Device { major: 0, minor: 57 }), ..KnownMount::default() };
+        let generation = Generation::first(&VolumeName::new("data").unwrap());
+        let seen = Seen { device: Device { major: 0, minor: 57 }, generation };
+        let mounted = KnownMount { seen: Some(seen), ..KnownMount::default() };
         let has_told = KnownMount { has_told: true, ..mounted.clone() };
         let unmounted = KnownMount::default();
         let mounting = KnownMount { mounting: Some(at(9)), ..has_told.clone() };

@@ -3,14 +3,20 @@
 use super::DriverError;
 use crate::{
     config::{Config, LiveConfig},
-    heal::{record::HealingBook, stale},
+    heal::{
+        record::HealingBook,
+        stale::{self, Stale},
+    },
     history::HistoryBook,
     locks::VolumeLocks,
-    mount::{Mounter, Reason, UnmountError, mountinfo::Device},
+    mount::{
+        Mounter, Reason, UnmountError, fuse,
+        mountinfo::{Device, Mount},
+    },
     references::{ReferenceBook, References},
     store::{Definition, Store},
     uptime::Uptime,
-    volume::{Policy, Remote, Spec, VolumeName, options},
+    volume::{Generation, Policy, Remote, Spec, VolumeName, options},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,13 +44,27 @@ pub(super) struct Volume {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownMount {
     /// What mountinfo said when it was last asked.
-    pub(super) device: Option<Device>,
+    pub(super) seen: Option<Seen>,
     /// Whether the unit of that mount has told how it is, so that its silence is its end.
     pub(super) has_told: bool,
     /// Since when a call is making one.
     pub(super) mounting: Option<Uptime>,
     /// The containers that had it when they were last looked for.
     pub(super) containers: BTreeSet<String>,
+}
+
+/// A mount, and which sshfs serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) device: Device,
+    pub(super) generation: Generation,
+}
+
+impl Seen {
+    /// What mountinfo has of it.
+    pub(super) fn of(mount: &Mount, name: &VolumeName) -> Self {
+        Self { device: mount.device, generation: fuse::generation(mount, name) }
+    }
 }
 
 /// Has Get tell that a mount is being made, until it is dropped.
@@ -83,14 +103,38 @@ impl Volume {
         definition: Option<Definition>,
         verdict: Verdict,
         references: References,
-        mount: Option<Device>,
+        mount: Option<Seen>,
     ) -> Self {
         Self {
             name,
             defined: Mutex::new(Defined::new(definition, verdict)),
             references: Mutex::new(references),
-            mount: Mutex::new(KnownMount { device: mount, ..KnownMount::default() }),
+            mount: Mutex::new(KnownMount { seen: mount, ..KnownMount::default() }),
         }
+    }
+
+    pub(super) fn known_mount(&self) -> MutexGuard<'_, KnownMount> {
+        self.mount.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is mounted, as far as is known.
+    pub(super) fn is_mounted(&self) -> bool {
+        self.known_mount().seen.is_some()
+    }
+
+    /// Takes note of what mountinfo says.
+    pub(super) fn note_mount(&self, mount: Option<&Mount>) {
+        let seen = mount.map(|mount| Seen::of(mount, &self.name));
+        let mut known = self.known_mount();
+        if known.seen != seen {
+            *known = KnownMount { seen, mounting: known.mounting, ..KnownMount::default() };
+        }
+    }
+
+    /// Takes note that a mount is being made.
+    pub(super) fn begin_mounting(&self) -> Mounting<'_> {
+        self.known_mount().mounting = Some(Uptime::now());
+        Mounting(self)
     }
 
     fn defined(&self) -> MutexGuard<'_, Defined> {
@@ -105,29 +149,6 @@ impl Volume {
     /// Known also where the policy forbids the volume.
     pub(super) fn remote(&self) -> Option<Remote> {
         self.defined().remote.clone()
-    }
-
-    pub(super) fn known_mount(&self) -> MutexGuard<'_, KnownMount> {
-        self.mount.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether it is mounted, as far as is known.
-    pub(super) fn is_mounted(&self) -> bool {
-        self.known_mount().device.is_some()
-    }
-
-    /// Takes note of what mountinfo says.
-    pub(super) fn note_mount(&self, device: Option<Device>) {
-        let mut known = self.known_mount();
-        if known.device != device {
-            *known = KnownMount { device, mounting: known.mounting, ..KnownMount::default() };
-        }
-    }
-
-    /// Takes note that a mount is being made.
-    pub(super) fn begin_mounting(&self) -> Mounting<'_> {
-        self.known_mount().mounting = Some(Uptime::now());
-        Mounting(self)
     }
 
     /// How its options were judged last.
@@ -218,8 +239,9 @@ impl Volumes {
 
     /// Unmounts, and tells Get. The caller holds the volume's lock.
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
+        let seen = volume.known_mount().seen.clone();
         let reconnects =
-            volume.known_mount().device.and_then(|device| self.mounter.health(device)).map(|h| h.reconnects);
+            seen.and_then(|seen| self.mounter.health(seen.device)).map(|health| health.reconnects);
         self.mounter.unmount(&volume.name, reason).await?;
         if volume.is_mounted() {
             volume.note_mount(None);
@@ -259,28 +281,32 @@ impl Volumes {
         let Ok(mounted) = self.mounter.all_mounted() else { return };
         let volumes: Vec<_> = self.by_name().values().cloned().collect();
         for volume in volumes {
-            let seen = mounted.get(&self.mounter.mountpoint(&volume.name)).copied();
-            if seen == volume.known_mount().device && self.healing.read(&volume.name).unhealed.is_empty() {
+            let seen = mounted.get(&self.mounter.mountpoint(&volume.name));
+            let seen = seen.map(|mount| Seen::of(mount, &volume.name));
+            if seen == volume.known_mount().seen && self.healing.read(&volume.name).unhealed.is_empty() {
                 continue;
             }
             // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.
             let Ok(_lock) = timeout(LOCK_PATIENCE, self.locks.lock(&volume.name)).await else { continue };
             let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
-            let device = mount.map(|mount| mount.device);
-            volume.note_mount(device);
-            if let Err(e) = self.forget_healed(&volume, device).await {
+            volume.note_mount(mount.as_ref());
+            if let Err(e) = self.forget_healed(&volume, mount.as_ref()).await {
                 tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);
             }
         }
     }
 
-    async fn forget_healed(&self, volume: &Volume, live: Option<Device>) -> io::Result<()> {
-        let Some(remote) = volume.remote() else { return Ok(()) };
+    async fn forget_healed(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<()> {
         if self.healing.read(&volume.name).unhealed.is_empty() {
             return Ok(());
         }
-        let stale = stale::find(&volume.name, &remote, live).await?;
+        let stale = self.stale(volume, live).await?;
         self.healing.forget_gone(&volume.name, &stale)
+    }
+
+    /// Mounts of the volume that are not the `live` one: they are dead, or of an sshfs before the last restart.
+    pub(super) async fn stale(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<Vec<Stale>> {
+        stale::find(&volume.name, live.map(|mount| mount.device)).await
     }
 
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that
@@ -293,7 +319,8 @@ impl Volumes {
         let _lock = self.locks.lock(&volume.name).await;
         let Ok(Some(mount)) = self.mounter.mounted(&volume.name) else { return };
         let Ok(holders) = self.mounter.holders(&mount).await else { return };
-        if !holders.is_empty() {
+        let Ok(stale) = self.stale(volume, Some(&mount)).await else { return };
+        if !holders.is_empty() || !stale.is_empty() {
             return;
         }
         let mut references = volume.references();

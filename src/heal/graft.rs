@@ -1,28 +1,31 @@
-//! Putting a fresh mount in the place of a dead one, inside the mount namespace of a container.
+//! Putting a fresh mount in the place of a dead or old one, inside the mount namespace of a container.
 //!
 //! A volume's mount in a container is private: what is mounted on the host later never appears there. But it can be put
-//! there. The fresh mount goes *beneath* the dead one (`MOVE_MOUNT_BENEATH`, Linux 6.5), then the dead one is detached; on
-//! older kernels, and where the kernel refuses that, it goes on top. In neither order is there a moment without a mount,
-//! in which a write would land in the container's own layer.
+//! there ([`swap`]), without a moment in which a write would land in the container's own layer.
 //!
 //! A process that joins a mount namespace must have one thread (setns(2)), so each graft is a process of its own,
 //! `sshfs-docker graft`. Every step that could meet a link in the container's tree works on a file descriptor whose mount
 //! id has been checked, so that the container cannot lead it elsewhere by moving directories meanwhile.
 
-use crate::{mount::mountinfo::Mount, sys};
+use crate::{
+    mount::{
+        mountinfo::Mount,
+        swap::{Trees, how, mount_id, open_path, swap},
+    },
+    sys,
+};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use nix::{
-    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
-    mount::{MntFlags, umount2},
+    fcntl::{ResolveFlag, openat2},
     sched::{CloneFlags, setns},
     unistd::{chroot, fchdir},
 };
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::{
     ffi::OsString,
-    fs::{self, File},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    fs::File,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -45,7 +48,7 @@ pub struct Graft {
     /// A process of the container.
     #[arg(long)]
     pub pid: u32,
-    /// The id of the dead mount.
+    /// The id of the mount that is replaced.
     #[arg(long)]
     pub mount_id: u32,
     /// Where that is in the container.
@@ -53,17 +56,17 @@ pub struct Graft {
 }
 
 impl Graft {
-    /// The graft that replaces `dead`, as a process `pid` sees it, by `fresh`.
+    /// The graft that replaces `old`, as a process `pid` sees it, by `fresh`.
     #[must_use]
-    pub fn over(dead: &Mount, pid: u32, fresh: &Mount) -> Self {
+    pub fn over(old: &Mount, pid: u32, fresh: &Mount) -> Self {
         Self {
             from: fresh.mountpoint.clone(),
             from_id: fresh.id,
-            root: dead.root.clone(),
-            attributes: attributes(&dead.options),
+            root: old.root.clone(),
+            attributes: attributes(&old.options),
             pid,
-            mount_id: dead.id,
-            target: dead.mountpoint.clone(),
+            mount_id: old.id,
+            target: old.mountpoint.clone(),
         }
     }
 
@@ -109,7 +112,7 @@ fn graft_into_container(graft: &Graft) -> Result<()> {
     let root = open_path(&process.join("root"), ResolveFlag::empty()).with_context(gone)?;
     // Its entries stay those of this process, also where the container's /proc is another one.
     let own_descriptors = open_path(Path::new("/proc/self/fd"), ResolveFlag::empty())?;
-    let (fresh, spare) = (fresh_tree(graft)?, fresh_tree(graft)?);
+    let trees = Trees { fresh: fresh_tree(graft)?, spare: fresh_tree(graft)? };
 
     setns(&namespace, CloneFlags::CLONE_NEWNS).context("cannot enter the mount namespace")?;
     fchdir(&root).and_then(|()| chroot(".")).context("cannot enter the root directory of the container")?;
@@ -118,18 +121,10 @@ fn graft_into_container(graft: &Graft) -> Result<()> {
     fchdir(&own_descriptors)?;
     // The working directory is /proc/self/fd of the host.
     ensure!(mount_id(&target, "../fdinfo")? == graft.mount_id, "the mount has changed meanwhile");
-
-    if attach(&fresh, &target, beneath()).is_ok() {
-        // Followed to the very mount that was checked, whatever lies at the path now.
-        let dead = target.as_raw_fd().to_string();
-        if umount2(dead.as_str(), MntFlags::MNT_DETACH).is_ok() {
-            return Ok(());
-        }
-    }
-    attach(&spare, &target, MoveMountFlags::empty()).context("the kernel refuses a mount there")
+    swap(&trees, &target, Path::new(".")).context("the kernel refuses a mount there")
 }
 
-/// A copy of the fresh mount that is attached nowhere, private, and as restricted as the dead one was.
+/// A copy of the fresh mount that is attached nowhere, private, and as restricted as the old one is.
 fn fresh_tree(graft: &Graft) -> Result<OwnedFd> {
     let mount = open_path(&graft.from, ResolveFlag::RESOLVE_NO_SYMLINKS)?;
     ensure!(mount_id(&mount, "/proc/self/fdinfo")? == graft.from_id, "the fresh mount is gone again");
@@ -147,34 +142,6 @@ fn fresh_tree(graft: &Graft) -> Result<OwnedFd> {
     let tree = open_tree(&directory, "", flags).context("cannot copy the mount")?;
     sys::restrict_mount(&tree, graft.attributes).context("cannot make the mount private (Linux 5.12 can)")?;
     Ok(tree)
-}
-
-fn attach(tree: &OwnedFd, target: &OwnedFd, how: MoveMountFlags) -> rustix::io::Result<()> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH | how;
-    move_mount(tree, "", target, "", flags)
-}
-
-/// `MOVE_MOUNT_BENEATH`, which is newer than the crate's list (linux/mount.h, 6.5).
-fn beneath() -> MoveMountFlags {
-    MoveMountFlags::from_bits_retain(0x200)
-}
-
-fn open_path(path: &Path, resolve: ResolveFlag) -> nix::Result<OwnedFd> {
-    openat2(AT_FDCWD, path, how(resolve))
-}
-
-/// O_PATH: nothing is asked of the file system, which may be dead.
-fn how(resolve: ResolveFlag) -> OpenHow {
-    let nofollow =
-        if resolve.contains(ResolveFlag::RESOLVE_NO_SYMLINKS) { OFlag::O_NOFOLLOW } else { OFlag::empty() };
-    OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC | nofollow).resolve(resolve)
-}
-
-/// The id of the mount that an open file lies on, from this process's directory `fdinfo`.
-fn mount_id(file: &impl AsFd, fdinfo: &str) -> Result<u32> {
-    let info = fs::read_to_string(format!("{fdinfo}/{}", file.as_fd().as_raw_fd()))?;
-    let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).context("no mount id in fdinfo")?;
-    Ok(id.trim().parse()?)
 }
 
 /// The restrictions of a mount, from its options in mountinfo to the bits of mount_setattr(2).

@@ -12,7 +12,9 @@
 
 pub mod graft;
 pub mod record;
+pub mod restart;
 pub mod stale;
+mod users;
 
 use crate::{
     cli::Layout,
@@ -21,13 +23,17 @@ use crate::{
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
     logging,
-    mount::{Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer, unit},
+    mount::{
+        Mounter, Reason, fuse, healer,
+        mountinfo::Mount,
+        probe::{self, Answer},
+    },
     paths::Paths,
     references::ReferenceBook,
     sealing::Sealer,
     store::{Definition, Store},
     uptime::Uptime,
-    volume::{Remote, Spec, VolumeName},
+    volume::{Generation, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
 use graft::Graft;
@@ -128,6 +134,12 @@ enum Round {
     NoMount(String),
 }
 
+/// A mount in a container that could not be replaced.
+struct Ungrafted {
+    stale: Stale,
+    reason: String,
+}
+
 /// What became of the host's mount.
 enum HostMount {
     /// Its sshfs is there, if only waiting for its server.
@@ -222,17 +234,17 @@ impl<'a> Healer<'a> {
     ) -> Result<Round> {
         let name = self.name;
         let mut record = self.book.read(name);
-        match self.host_mount(spec).await? {
+        match self.host_mount().await? {
             HostMount::Unknown => return Ok(Round::Again(SHORTAGE_PAUSE)),
             HostMount::Lives(_) => {}
             HostMount::Lost(dead) => {
-                if !self.is_needed(&spec.remote, dead.as_ref()).await? {
+                if !self.is_needed(dead.as_ref()).await? {
                     // What is left of a daemon that was killed while it mounted.
                     self.mounter.unmount(name, Reason::Asked).await?;
                     return Ok(Round::Done);
                 }
                 match record.pace(Uptime::now()) {
-                    Pace::GiveUp => return self.give_up(&spec.remote, record).await,
+                    Pace::GiveUp => return self.give_up(dead.as_ref(), record).await,
                     Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
                     Pace::After(_) => {}
                 }
@@ -243,14 +255,14 @@ impl<'a> Healer<'a> {
                 record.note_renewal(Uptime::now());
             }
         }
-        let HostMount::Lives(live) = self.host_mount(spec).await? else {
+        let HostMount::Lives(live) = self.host_mount().await? else {
             self.note(&record);
             return Ok(Round::Again(Duration::ZERO));
         };
         record.trouble = None;
-        record.unhealed = self.graft_all(&spec.remote, &live).await?;
+        record.unhealed = self.unhealed(self.graft_all(&live, |_| {}).await?).await;
         self.note(&record);
-        if let HostMount::Lost(_) = self.host_mount(spec).await? {
+        if let HostMount::Lost(_) = self.host_mount().await? {
             return Ok(Round::Again(Duration::ZERO));
         }
         let unhealed: Vec<_> = record.unhealed.iter().map(ToString::to_string).collect();
@@ -262,10 +274,10 @@ impl<'a> Healer<'a> {
         Ok(Round::Done)
     }
 
-    async fn host_mount(&self, spec: &Spec) -> Result<HostMount> {
+    async fn host_mount(&self) -> Result<HostMount> {
         let Some(mount) = self.mounter.mounted(self.name)? else { return Ok(HostMount::Lost(None)) };
         ensure!(
-            fuse::is_of(&mount, self.name, &spec.remote),
+            fuse::is_of(&mount, self.name),
             "{} is a mount of {}, which is not ours; unmount it",
             mount.mountpoint.display(),
             mount.source
@@ -278,7 +290,7 @@ impl<'a> Healer<'a> {
     }
 
     /// Whether somebody has the dead mount, or has been given its path.
-    async fn is_needed(&self, remote: &Remote, dead: Option<&Mount>) -> Result<bool> {
+    async fn is_needed(&self, dead: Option<&Mount>) -> Result<bool> {
         if !self.references.read(self.name).is_empty() {
             return Ok(true);
         }
@@ -287,33 +299,39 @@ impl<'a> Healer<'a> {
                 return Ok(true);
             }
         }
-        Ok(!self.stale(remote, dead).await?.is_empty())
+        Ok(!self.stale(dead).await?.is_empty())
     }
 
-    async fn stale(&self, remote: &Remote, live: Option<&Mount>) -> Result<Vec<Stale>> {
-        Ok(stale::find(self.name, remote, live.map(|mount| mount.device)).await?)
+    async fn stale(&self, live: Option<&Mount>) -> Result<Vec<Stale>> {
+        Ok(stale::find(self.name, live.map(|mount| mount.device)).await?)
     }
 
-    async fn give_up(&self, remote: &Remote, mut record: Record) -> Result<Round> {
-        record.unhealed =
-            self.stale(remote, None).await?.iter().map(|stale| Unhealed::new(stale, "")).collect();
+    async fn give_up(&self, dead: Option<&Mount>, mut record: Record) -> Result<Round> {
+        record.unhealed.clear();
+        for stale in self.stale(None).await? {
+            if !self.serves(&stale).await {
+                record.unhealed.push(Unhealed::new(&stale, ""));
+            }
+        }
+        let generation =
+            dead.map_or_else(|| Generation::first(self.name), |dead| fuse::generation(dead, self.name));
         // Whoever asks again gets a new series.
         record.forget_series();
         self.note(&record);
         bail!(
             "given up, because {}; see 'journalctl -u {}'; the next 'docker run' or 'systemctl start {}' tries again",
             too_often(),
-            unit(self.name),
+            generation.unit(),
             healer(self.name)
         )
     }
 
-    /// Puts the live mount into every container that has a dead one. Goes on when one fails; returns those that have
-    /// it still, with the reasons.
-    async fn graft_all(&self, remote: &Remote, live: &Mount) -> Result<Vec<Unhealed>> {
+    /// Puts the live mount into every container that has another one, and tells of each that has it. Goes on when one
+    /// fails; returns those that have another one still, with the reasons.
+    async fn graft_all(&self, live: &Mount, mut done: impl FnMut(&Stale)) -> Result<Vec<Ungrafted>> {
         let deadline = Instant::now() + GRAFTS_PATIENCE;
         let mut failed = Vec::new();
-        for group in self.stale(remote, Some(live)).await?.chunks(GRAFTS_AT_ONCE) {
+        for group in self.stale(Some(live)).await?.chunks(GRAFTS_AT_ONCE) {
             let mut grafts = JoinSet::new();
             for stale in group.iter().cloned() {
                 let (graft, program) = (Graft::over(&stale.mount, stale.pid, live), self.program.clone());
@@ -326,11 +344,14 @@ impl<'a> Healer<'a> {
             while let Some(grafted) = grafts.join_next().await {
                 let (stale, result, took) = grafted?;
                 match result {
-                    Ok(()) => tracing::info!(
-                        volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
-                        self.name, took.as_millis()
-                    ),
-                    Err(reason) => failed.push(Unhealed::new(&stale, &format!("{reason:#}"))),
+                    Ok(()) => {
+                        tracing::info!(
+                            volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
+                            self.name, took.as_millis()
+                        );
+                        done(&stale);
+                    }
+                    Err(reason) => failed.push(Ungrafted { stale, reason: format!("{reason:#}") }),
                 }
             }
         }
@@ -338,13 +359,31 @@ impl<'a> Healer<'a> {
             return Ok(failed);
         }
         // A container that ended meanwhile needs nothing; one on a shared mount may have got it with another.
-        let still: BTreeSet<_> =
-            self.stale(remote, Some(live)).await?.iter().map(|stale| stale.mount.id).collect();
-        failed.retain(|unhealed| still.contains(&unhealed.mount));
-        for unhealed in &failed {
-            tracing::error!(volume = %self.name, "volume {}: without it until a restart: {unhealed}", self.name);
-        }
+        let still: BTreeSet<_> = self.stale(Some(live)).await?.iter().map(|stale| stale.mount.id).collect();
+        failed.retain(|ungrafted| still.contains(&ungrafted.stale.mount.id));
         Ok(failed)
+    }
+
+    /// Those whose mount is dead: others have an sshfs of before a restart, which works.
+    async fn unhealed(&self, ungrafted: Vec<Ungrafted>) -> Vec<Unhealed> {
+        let mut unhealed = Vec::new();
+        for Ungrafted { stale, reason } in ungrafted {
+            if !self.serves(&stale).await {
+                let dead = Unhealed::new(&stale, &reason);
+                tracing::error!(volume = %self.name, "volume {}: without it until a restart: {dead}", self.name);
+                unhealed.push(dead);
+            }
+        }
+        unhealed
+    }
+
+    /// Whether somebody serves the mount still.
+    async fn serves(&self, stale: &Stale) -> bool {
+        let seen_from_here = stale.mount.mountpoint.strip_prefix("/").unwrap_or(Path::new(""));
+        let mountpoint = PathBuf::from(format!("/proc/{}/root", stale.pid)).join(seen_from_here);
+        let answer = self.mounter.ask(&Mount { mountpoint, ..stale.mount.clone() }).await;
+        let unknown = [Answer::NotAsked, Answer::Failed(probe::HIDDEN)].contains(&answer);
+        !unknown && !answer.is_dead()
     }
 
     fn note(&self, record: &Record) {

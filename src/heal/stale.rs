@@ -1,4 +1,5 @@
-//! Mounts in containers whose sshfs has died, and whose they are.
+//! Mounts in containers that are not the volume's own any more, and whose they are: their sshfs has died, or another one
+//! has taken its place.
 
 use crate::{
     mount::{
@@ -6,7 +7,7 @@ use crate::{
         holders::{Everywhere, Holder},
         mountinfo::{Device, Mount},
     },
-    volume::{Remote, VolumeName},
+    volume::VolumeName,
 };
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 use tokio::task::spawn_blocking;
@@ -51,17 +52,17 @@ impl Stale {
 }
 
 /// All stale mounts of a volume whose live file system, if it has one, is `live`.
-pub async fn find(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
-    let (name, remote) = (name.clone(), remote.clone());
+pub async fn find(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
+    let name = name.clone();
     // It reads all of /proc.
-    spawn_blocking(move || find_now(&name, &remote, live)).await.map_err(io::Error::other)?
+    spawn_blocking(move || find_now(&name, live)).await.map_err(io::Error::other)?
 }
 
-fn find_now(name: &VolumeName, remote: &Remote, live: Option<Device>) -> io::Result<Vec<Stale>> {
+fn find_now(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
     let everywhere = Everywhere::read()?;
     let mut found: Vec<_> = everywhere
         .iter()
-        .filter(|mount| fuse::is_of(mount, name, remote) && Some(mount.device) != live)
+        .filter(|mount| fuse::is_of(mount, name) && Some(mount.device) != live)
         .filter(|mount| !everywhere.iter().any(|other| covers(other, mount)))
         .filter_map(|mount| {
             let obstacle = match made_by_root(mount.device) {
@@ -100,7 +101,7 @@ fn made_by_root(device: Device) -> Option<bool> {
 }
 
 /// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.
-fn describe(pid: u32) -> String {
+pub(super) fn describe(pid: u32) -> String {
     let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     // A process chooses its own name.
     let command: String = command.chars().filter(|c| !c.is_control()).collect();

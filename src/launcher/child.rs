@@ -31,6 +31,7 @@ pub struct ChildLauncher {
     user: User,
     credentials: PathBuf,
     children: Mutex<HashMap<String, Running>>,
+    is_quiet: bool,
 }
 
 /// A child, and the directory that goes with it.
@@ -60,7 +61,13 @@ impl ChildLauncher {
                 .map_err(io::Error::from)
                 .map_err(start_error(home))?;
         }
-        Ok(Self { user, credentials, children: Mutex::default() })
+        Ok(Self { user, credentials, children: Mutex::default(), is_quiet: false })
+    }
+
+    /// What the processes say goes to their report alone, and not to our standard error too.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self { is_quiet: true, ..self }
     }
 
     fn spawn(&self, unit: &str, session: Session) -> Result<(), LaunchError> {
@@ -83,7 +90,7 @@ impl ChildLauncher {
         command
             .stdin(Stdio::from(session.device))
             .stdout(Stdio::from(session.report))
-            .stderr(Stdio::inherit());
+            .stderr(if self.is_quiet { Stdio::null() } else { Stdio::inherit() });
         {
             use std::os::unix::process::CommandExt;
             // With a uid, the standard library also drops the supplementary groups.
@@ -157,6 +164,16 @@ impl Launcher for ChildLauncher {
 
     fn forget_failure<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, ()> {
         Box::pin(async {})
+    }
+
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        let runs = |running: &mut Running| matches!(running.child.try_wait(), Ok(None));
+        let runs = self.children().get_mut(unit).is_some_and(runs);
+        Box::pin(async move { Ok(runs) })
+    }
+
+    fn tidy(&self, unit: &str) {
+        remove_directory(&self.credentials.join(unit));
     }
 
     fn outlives_us(&self) -> bool {

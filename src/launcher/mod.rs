@@ -4,7 +4,11 @@
 pub mod child;
 pub mod systemd;
 
-use crate::volume::{AgentSocket, CredentialSource};
+use crate::{
+    diagnosis::of_this_host,
+    kind,
+    volume::{AgentSocket, CredentialSource},
+};
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -49,8 +53,8 @@ pub fn credential_path(id: &str) -> String {
 /// How the process reaches an ssh agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentAccess {
-    /// The installed unit that listens for it, as long as the process lives.
-    pub unit: String,
+    /// The installed unit that listens for it, as long as the process lives; none where somebody else does.
+    pub unit: Option<String>,
     /// The directory in which it listens.
     pub directory: PathBuf,
     /// What the process sees that directory as. Nobody else does.
@@ -76,33 +80,40 @@ pub struct Session {
     /// Its agent.
     pub agent: Option<AgentAccess>,
     /// The unit that is started when this one fails.
-    pub on_failure: String,
-    /// A directory that is made for it and goes with it, the only one that it may write to apart from its home.
+    pub on_failure: Option<String>,
+    /// A directory that is made for it and goes with it.
     pub directory: PathBuf,
     /// `NAME=value` fields that the journal adds to whatever it says.
     pub journal_fields: Vec<String>,
+    /// Directories that it may write to, beside those of its sandbox.
+    pub writable: Vec<PathBuf>,
+    /// Another unit, what the administrator sets for which holds for this one, too.
+    pub settings_of: Option<String>,
 }
 
 /// Why the process was not started.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// No connection to PID 1.
-    #[error("systemd cannot be reached over D-Bus ({0}); is dbus running?")]
+    #[error("systemd cannot be reached over D-Bus ({}); start it with 'systemctl start dbus.service'", bus_words(.0))]
     Bus(zbus::Error),
     /// No answer.
     #[error("systemd does not answer over D-Bus")]
     BusHangs,
     /// PID 1 refused.
-    #[error("systemd refused to start the unit: {0}")]
+    #[error("systemd refused to start the unit of the mount: {}; if it is masked, unmask it", bus_words(.0))]
     Refused(zbus::Error),
     /// The credential is not in the store. Its name is not repeated: it may be a password in the wrong place.
-    #[error("no credential of that name is in /etc/credstore.encrypted, /etc/credstore or /run/credstore")]
+    #[error(
+        "no credential of that name is in /etc/credstore.encrypted, /etc/credstore or /run/credstore; put it there, \
+         or name a file by its absolute path"
+    )]
     NoSuchCredential,
     /// The file is not there.
-    #[error("the file {} does not exist on this host", .0.display())]
+    #[error("the file {} does not exist on this host; check the path, which is that of a file on the Docker host", .0.display())]
     NoSuchFile(PathBuf),
     /// A directory or a device.
-    #[error("{} is not a file", .0.display())]
+    #[error("{} is not a file; name the file itself", .0.display())]
     NotAFile(PathBuf),
     /// Its file system does not answer.
     #[error("{0} cannot be looked at: its file system does not answer")]
@@ -136,16 +147,17 @@ pub enum LaunchError {
     NoUser(String),
     /// The unit failed before its program ran.
     #[error(
-        "the unit {unit} failed to start ({reason}); see 'systemctl status {unit}' and 'journalctl -u {unit}'"
+        "the unit {unit} failed to start: {reason}; see 'journalctl -u {unit}', and the drop-ins in \
+         /etc/systemd/system/sshfs-docker-mount-.service.d, if there are any"
     )]
     Unit {
         /// Its name.
         unit: String,
-        /// systemd's word for it.
+        /// What systemd could not do.
         reason: String,
     },
     /// The program itself could not be started, or its files not be prepared.
-    #[error("cannot start {what}: {source}")]
+    #[error("cannot start {what}: {}", of_this_host(.source))]
     Start {
         /// Program or file.
         what: String,
@@ -159,23 +171,32 @@ impl LaunchError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Bus(_) => "no-systemd",
-            Self::BusHangs => "systemd-hangs",
-            Self::Refused(_) => "unit-refused",
-            Self::NoSuchCredential => "no-credential",
-            Self::NoSuchFile(_) => "no-file",
-            Self::NotAFile(_) => "not-a-file",
-            Self::FileHangs(_) => "file-hangs",
-            Self::NoAgent(_) => "no-agent",
-            Self::NotASocket(_) => "not-a-socket",
-            Self::LongName { .. } => "name-too-long",
-            Self::AgentNeedsSystemd => "agent-needs-systemd",
-            Self::Credential(_) => "credential-unreadable",
-            Self::Sealed => "password-sealed",
-            Self::NoUser(_) => "no-user",
-            Self::Unit { .. } => "unit-failed",
-            Self::Start { .. } => "not-started",
+            Self::Bus(_) => kind::NO_SYSTEMD,
+            Self::BusHangs => kind::SYSTEMD_HANGS,
+            Self::Refused(_) => kind::UNIT_REFUSED,
+            Self::NoSuchCredential => kind::NO_CREDENTIAL,
+            Self::NoSuchFile(_) => kind::NO_FILE,
+            Self::NotAFile(_) => kind::NOT_A_FILE,
+            Self::FileHangs(_) => kind::FILE_HANGS,
+            Self::NoAgent(_) => kind::NO_AGENT,
+            Self::NotASocket(_) => kind::NOT_A_SOCKET,
+            Self::LongName { .. } => kind::NAME_TOO_LONG,
+            Self::AgentNeedsSystemd => kind::AGENT_NEEDS_SYSTEMD,
+            Self::Credential(_) => kind::CREDENTIAL_UNREADABLE,
+            Self::Sealed => kind::PASSWORD_SEALED,
+            Self::NoUser(_) => kind::NO_USER,
+            Self::Unit { .. } => kind::UNIT_FAILED,
+            Self::Start { .. } => kind::NOT_STARTED,
         }
+    }
+}
+
+/// What PID 1 or the bus says, without the name of its error.
+fn bus_words(error: &zbus::Error) -> String {
+    match error {
+        zbus::Error::MethodError(_, Some(words), _) => words.trim_end_matches('.').to_owned(),
+        zbus::Error::InputOutput(error) => of_this_host(error),
+        error => error.to_string(),
     }
 }
 
@@ -189,6 +210,12 @@ pub trait Launcher: Send + Sync + std::fmt::Debug {
 
     /// Forgets that an installed unit has failed.
     fn forget_failure<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, ()>;
+
+    /// Whether something runs under `unit`.
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>>;
+
+    /// Removes what a unit leaves that has ended by itself.
+    fn tidy(&self, unit: &str);
 
     /// Whether what was started goes on when this process ends.
     fn outlives_us(&self) -> bool;

@@ -8,7 +8,13 @@
 
 use super::{AgentAccess, BoxFuture, Credential, LaunchError, Launcher, Session, find_in_store};
 use crate::volume::CredentialSource;
-use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    os::{fd::OwnedFd, unix::fs::symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tokio::time::{Instant, sleep, timeout};
 use zbus::{
     Connection,
@@ -46,15 +52,22 @@ trait Manager {
     gen_blocking = false
 )]
 trait Properties {
+    fn get(&self, interface: &str, property: &str) -> zbus::Result<OwnedValue>;
     fn get_all(&self, interface: &str) -> zbus::Result<HashMap<String, OwnedValue>>;
 }
 
 /// Exit codes of a unit whose program was never executed (systemd.exec(5), "Process Exit Codes").
 const EXIT_USER: i32 = 217;
 const EXIT_CREDENTIALS: i32 = 243;
+const EXIT_EXEC: i32 = 203;
+const EXIT_NAMESPACE: i32 = 226;
+const EXIT_SECCOMP: i32 = 228;
 
 /// Longer than the `TimeoutStopSec=` of the mount units.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long systemd may take to answer a question.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long systemd may take to forget a unit that has ended, and how often it is asked.
 const FORGET_PATIENCE: Duration = Duration::from_secs(3);
@@ -77,6 +90,9 @@ impl SystemdLauncher {
         let manager = manager().await.map_err(LaunchError::Bus)?;
         let sources = session.credentials.iter().map(|c| c.source.to_string()).collect::<Vec<_>>().join(", ");
         let sealed = session.credentials.iter().any(|credential| credential.encrypted);
+        if let Some(other) = &session.settings_of {
+            share_settings(unit, other);
+        }
         let launch = Launch::new(session)?;
         let result = match run_job(&manager, || launch.request(&manager, unit, &self.user)).await {
             Err(JobError::Request(e)) if is(&e, "UnitExists") => {
@@ -94,10 +110,7 @@ impl SystemdLauncher {
                 Some(EXIT_CREDENTIALS) if sealed => LaunchError::Sealed,
                 Some(EXIT_CREDENTIALS) => LaunchError::Credential(sources),
                 Some(EXIT_USER) => LaunchError::NoUser(self.user.clone()),
-                Some(status) => {
-                    LaunchError::Unit { unit: unit.to_owned(), reason: format!("{reason}, status {status}") }
-                }
-                None => LaunchError::Unit { unit: unit.to_owned(), reason },
+                status => LaunchError::Unit { unit: unit.to_owned(), reason: what_failed(status, &reason) },
             }),
         }
     }
@@ -117,6 +130,18 @@ impl SystemdLauncher {
                 }
                 other => return other,
             }
+        }
+    }
+
+    async fn unit_runs(&self, unit: &str) -> Result<bool, LaunchError> {
+        let state = async {
+            let manager = manager().await?;
+            active_state(&manager, unit).await
+        };
+        match timeout(ANSWER_PATIENCE, state).await {
+            Ok(Ok(state)) => Ok(state.is_some_and(|state| !["inactive", "failed"].contains(&state.as_str()))),
+            Ok(Err(e)) => Err(LaunchError::Bus(e)),
+            Err(_) => Err(LaunchError::BusHangs),
         }
     }
 
@@ -170,12 +195,28 @@ impl Launcher for SystemdLauncher {
         })
     }
 
+    fn runs<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        Box::pin(self.unit_runs(unit))
+    }
+
+    fn tidy(&self, unit: &str) {
+        let link = settings_link(unit);
+        // One to a directory of the same name is the administrator's.
+        if fs::read_link(&link).is_ok_and(|other| other.file_name() != link.file_name()) {
+            _ = fs::remove_file(link);
+        }
+    }
+
     fn outlives_us(&self) -> bool {
         true
     }
 
     fn stop<'a>(&'a self, unit: &'a str) -> BoxFuture<'a, Result<(), LaunchError>> {
-        Box::pin(self.stop_unit(unit))
+        Box::pin(async move {
+            let result = self.stop_unit(unit).await;
+            self.tidy(unit);
+            result
+        })
     }
 }
 
@@ -186,7 +227,8 @@ struct Launch {
     device: OwnedFd,
     report: OwnedFd,
     environment: Vec<String>,
-    on_failure: String,
+    on_failure: Option<String>,
+    writable: Vec<String>,
     agent: Option<AgentAccess>,
     directory: PathBuf,
     journal_fields: Vec<String>,
@@ -208,7 +250,16 @@ impl Launch {
         let environment =
             session.askpass.iter().map(|id| format!("{}={id}", super::ASKPASS_CREDENTIAL)).collect();
         let Session {
-            description, argv, device, report, on_failure, agent, directory, journal_fields, ..
+            description,
+            argv,
+            device,
+            report,
+            on_failure,
+            writable,
+            agent,
+            directory,
+            journal_fields,
+            ..
         } = session;
         Ok(Self {
             directory,
@@ -219,6 +270,7 @@ impl Launch {
             report,
             environment,
             on_failure,
+            writable: writable.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
             agent,
             plain,
             encrypted: sealed,
@@ -233,7 +285,7 @@ impl Launch {
     ) -> zbus::Result<OwnedObjectPath> {
         // `no-env-expand`: a remote path may contain `$`. Only the Ex form has it.
         let command = vec![(self.argv[0].as_str(), self.argv.clone(), vec!["no-env-expand"])];
-        let agent = self.agent.as_ref().map(|agent| agent.unit.as_str());
+        let agent = self.agent.as_ref().and_then(|agent| agent.unit.as_deref());
         let mut properties = vec![
             ("Description", Value::from(self.description.as_str())),
             // The job is done when the program was executed, and fails when it could not be.
@@ -251,8 +303,6 @@ impl Launch {
             // Shutdown stops in reverse order: first the containers, then their mounts, then the network.
             ("Before", Value::from(vec!["docker.service", "podman.service"])),
             ("After", Value::from([&["network.target", "network-online.target"], agent.as_slice()].concat())),
-            // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
-            ("OnFailure", Value::from(vec![self.on_failure.as_str()])),
             // A failed unit must not stay: systemd would keep its copy of the FUSE device and accesses would hang.
             ("CollectMode", Value::from("inactive-or-failed")),
             // But it stays as long as this connection, which asks it why.
@@ -264,6 +314,13 @@ impl Launch {
         if let Ok(directory) = self.directory.strip_prefix("/run") {
             properties
                 .push(("RuntimeDirectory", Value::from(vec![directory.to_string_lossy().into_owned()])));
+        }
+        if let Some(unit) = &self.on_failure {
+            // Whoever still has the mount when sshfs dies gets a fresh one, also while the daemon does not run.
+            properties.push(("OnFailure", Value::from(vec![unit.as_str()])));
+        }
+        if !self.writable.is_empty() {
+            properties.push(("ReadWritePaths", Value::from(self.writable.clone())));
         }
         for (property, list) in
             [("LoadCredential", &self.plain), ("LoadCredentialEncrypted", &self.encrypted)]
@@ -278,7 +335,9 @@ impl Launch {
         let (directory, seen_at) = (directory.to_string_lossy(), seen_at.to_string_lossy());
         // Only wanted: whoever restarts the listener must not end the mount. The directory and not the socket is bound,
         // so that the socket of a restarted listener is seen.
-        properties.push(("Wants", Value::from(vec![listener.as_str()])));
+        if let Some(listener) = listener {
+            properties.push(("Wants", Value::from(vec![listener.as_str()])));
+        }
         properties.push((
             "BindReadOnlyPaths",
             Value::from(vec![(directory.as_ref(), seen_at.as_ref(), false, 0_u64)]),
@@ -320,6 +379,49 @@ where
         }
     }
     Err(JobError::Bus(zbus::Error::Failure("the connection ended".to_owned())))
+}
+
+/// Where systemd looks for drop-ins of this unit, and nobody else writes.
+fn settings_link(unit: &str) -> PathBuf {
+    Path::new("/run/systemd/system").join(format!("{unit}.d"))
+}
+
+/// Gives `unit` the drop-ins that the administrator has made for `other`, now or later. systemd finds the link without a
+/// reload: for a name that it does not know it looks whether its directories have changed.
+fn share_settings(unit: &str, other: &str) {
+    let link = settings_link(unit);
+    _ = fs::remove_file(&link);
+    if let Err(e) = symlink(Path::new("/etc/systemd/system").join(format!("{other}.d")), &link) {
+        tracing::warn!(unit, "{unit} goes without the settings of {other}: {}: {e}", link.display());
+    }
+}
+
+/// The state of a unit, if systemd knows it.
+async fn active_state(manager: &ManagerProxy<'_>, unit: &str) -> zbus::Result<Option<String>> {
+    let path = match manager.get_unit(unit).await {
+        Err(e) if is(&e, "NoSuchUnit") => return Ok(None),
+        path => path?,
+    };
+    let properties = PropertiesProxy::builder(manager.inner().connection()).path(path)?.build().await?;
+    match properties.get("org.freedesktop.systemd1.Unit", "ActiveState").await {
+        // Forgotten meanwhile.
+        Err(e) if is(&e, "UnknownObject") => Ok(None),
+        state => Ok(String::try_from(state?).ok()),
+    }
+}
+
+/// What systemd could not do, by the status of a program that was never executed, or else the result of the job.
+fn what_failed(status: Option<i32>, result: &str) -> String {
+    match status {
+        Some(EXIT_EXEC) => "its program cannot be executed".to_owned(),
+        Some(EXIT_NAMESPACE) => {
+            "its sandbox cannot be set up: a path in a drop-in is missing, or the kernel lacks what it needs"
+                .to_owned()
+        }
+        Some(EXIT_SECCOMP) => "its filter of system calls cannot be set up".to_owned(),
+        Some(status @ 1..) => format!("systemd gave up with the code {status} of systemd.exec(5)"),
+        _ => format!("the result of its job is '{result}'"),
+    }
 }
 
 /// The exit status of a unit's program.

@@ -1,10 +1,11 @@
 //! Why a volume is not mounted, or not unmounted. The caller adds which volume and which remote.
 
-use super::{fuse::FuseError, holders::Holder, mountinfo::Mount};
+use super::{floor::TooOld, fuse::FuseError, holders::Holder, login::Refusal, mountinfo::Mount};
 use crate::{
     diagnosis::{self, Cause},
+    kind,
     launcher::LaunchError,
-    notice,
+    notice::Notice,
     volume::{AgentSocket, Spec},
 };
 use nix::errno::Errno;
@@ -16,6 +17,9 @@ pub enum MountError {
     /// ssh or sshfs said why.
     #[error("{0}")]
     Remote(Cause),
+    /// The server let nobody in.
+    #[error("{0}")]
+    Login(Refusal),
     /// The same, where a key of an agent may be what is missing.
     #[error(
         "{cause}; keys are asked of the agent, too: 'SSH_AUTH_SOCK={agent} ssh-add -l' lists them, and a public key as \
@@ -28,7 +32,7 @@ pub enum MountError {
         agent: AgentSocket,
     },
     /// Nothing happened in time; what was said meanwhile, if anything.
-    #[error("the server did not answer: timed out after {}s{}", .after.as_secs(), said_meanwhile(.said))]
+    #[error("{}", meanwhile(.after, .said))]
     Deadline {
         /// The time it had.
         after: Duration,
@@ -53,6 +57,14 @@ pub enum MountError {
     /// Whether it answers could not be found out.
     #[error("this host cannot start a process to check the mount; is it out of memory or processes?")]
     NotProven,
+    /// This host does not have what the driver needs, so that all else may follow from that.
+    #[error("{too_old}; the mount failed with: {cause}")]
+    TooOld {
+        /// What is too old.
+        too_old: TooOld,
+        /// What was seen of it.
+        cause: Box<MountError>,
+    },
     /// See [`FuseError`].
     #[error(transparent)]
     Fuse(#[from] FuseError),
@@ -60,7 +72,7 @@ pub enum MountError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// A file of our own.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", diagnosis::of_this_host(.source))]
     Local {
         /// What was being done.
         what: String,
@@ -75,14 +87,17 @@ impl MountError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Remote(cause) | Self::Keys { cause, .. } => cause.kind(),
-            Self::Deadline { .. } => "timed-out",
-            Self::Foreign(_) => "foreign-mount",
-            Self::Hidden(_) => "mount-hidden",
-            Self::Hanging => "mount-hanging",
-            Self::NotProven => "no-process",
+            Self::Login(refusal) => refusal.kind(),
+            Self::Deadline { said, .. } if had_session(said) => kind::NOT_SFTP,
+            Self::Deadline { .. } => kind::TIMED_OUT,
+            Self::Foreign(_) => kind::FOREIGN_MOUNT,
+            Self::Hidden(_) => kind::MOUNT_HIDDEN,
+            Self::Hanging => kind::MOUNT_HANGING,
+            Self::NotProven => kind::NO_PROCESS,
+            Self::TooOld { .. } => kind::TOO_OLD,
             Self::Fuse(error) => error.kind(),
             Self::Launch(error) => error.kind(),
-            Self::Local { .. } => "local-file",
+            Self::Local { .. } => kind::LOCAL_FILE,
         }
     }
 
@@ -90,18 +105,49 @@ impl MountError {
     #[must_use]
     pub fn remote(cause: Cause, spec: &Spec) -> Self {
         match (&spec.agent, &cause) {
-            (Some(agent), Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_)) => {
-                Self::Keys { cause, agent: agent.clone() }
+            (
+                Some(agent),
+                Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_) | Cause::UnusableKey(_),
+            ) => Self::Keys { cause, agent: agent.clone() },
+            (None, Cause::AccessDenied { accepts, key }) => {
+                Self::Login(Refusal::new(accepts.clone(), key.clone(), spec))
             }
             _ => Self::Remote(cause),
         }
     }
 }
 
-fn said_meanwhile(said: &str) -> String {
-    let said = notice::without(said);
-    let said = diagnosis::clean(said.lines().last().unwrap_or(""));
-    if said.is_empty() { String::new() } else { format!("; ssh says: {said}") }
+impl MountError {
+    /// Whether a program or a kernel that is too old may be behind it. Where the time is over already, nobody looks.
+    #[must_use]
+    pub fn may_be_of_something_old(&self) -> bool {
+        matches!(
+            self,
+            Self::Remote(_)
+                | Self::Login(_)
+                | Self::Keys { .. }
+                | Self::Fuse(FuseError::Mount(_))
+                | Self::Launch(LaunchError::Refused(_) | LaunchError::Unit { .. })
+        )
+    }
+}
+
+fn had_session(said: &str) -> bool {
+    Notice::all(said).any(|notice| matches!(notice, Notice::Connected(_)))
+}
+
+fn meanwhile(after: &Duration, said: &str) -> String {
+    let after = after.as_secs();
+    if had_session(said) {
+        return format!(
+            "the login worked, but nothing that speaks SFTP answered within {after}s; check the user's shell, ForceCommand and \
+             command=\"…\" on the server, and that the disk there does not hang"
+        );
+    }
+    let said = diagnosis::last_line(said).map(|said| format!("; ssh says: {said}")).unwrap_or_default();
+    format!(
+        "the server did not answer: timed out after {after}s{said}; check the address, the firewall and that the server is up"
+    )
 }
 
 /// Why a mount was not taken away.
@@ -113,9 +159,18 @@ pub enum UnmountError {
     /// A process of the host has a file or its working directory in it.
     #[error("it is in use by a process of the host (see 'fuser -vm {}')", .0.display())]
     Busy(PathBuf),
+    /// What a restart has replaced still serves somebody.
+    #[error(
+        "a process has files of it open since before a restart; end that, or its sshfs with 'systemctl stop {}'",
+        .0.join(" ")
+    )]
+    Lingers(Vec<String>),
     /// Somebody mounted something else there.
     #[error("{} is a mount of type {}, which is not ours; unmount it", .0.mountpoint.display(), .0.filesystem)]
     Foreign(Box<Mount>),
+    /// systemd does not tell whether anything of it runs.
+    #[error(transparent)]
+    Launcher(#[from] LaunchError),
     /// umount(2) failed otherwise.
     #[error("cannot unmount {}: {errno}", path.display())]
     Failed {
@@ -134,10 +189,11 @@ impl UnmountError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Held(_) | Self::Busy(_) => "in-use",
-            Self::Foreign(_) => "foreign-mount",
-            Self::Failed { .. } => "not-unmounted",
-            Self::Proc(_) => "no-proc",
+            Self::Held(_) | Self::Busy(_) | Self::Lingers(_) => kind::IN_USE,
+            Self::Launcher(source) => source.kind(),
+            Self::Foreign(_) => kind::FOREIGN_MOUNT,
+            Self::Failed { .. } => kind::NOT_UNMOUNTED,
+            Self::Proc(_) => kind::NO_PROC,
         }
     }
 }

@@ -3,44 +3,67 @@
 //! The daemon makes the mount and gives the open FUSE device to sshfs, which therefore needs neither a setuid helper
 //! nor a capability (libfuse >= 3.3 takes `/dev/fd/N` as mountpoint).
 
-use super::mountinfo::{Device, Mount};
-use crate::volume::{Remote, VolumeName, options::Setting};
+use super::{
+    mountinfo::{self, Device, Mount},
+    swap::Trees,
+};
+use crate::{
+    kind,
+    volume::{Generation, Remote, VolumeName, options::Setting},
+};
 use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
 };
+use rustix::mount::{OpenTreeFlags, open_tree};
 use std::{
     fs::{File, OpenOptions},
     io,
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
+    thread,
 };
 
 /// The type that mountinfo shows.
 pub const FILESYSTEM: &str = "fuse.sshfs";
 
 /// What mount(8) shows as the source of a volume's mount. It tells, in every mount namespace and after the end of sshfs,
-/// whose mount that is. No name contains a `=`, so two volumes never have the same.
+/// whose mount that is, and which unit serves it. No name contains a `=`, so two volumes never have the same.
 #[must_use]
-pub fn source(name: &VolumeName, remote: &Remote) -> String {
-    format!("{name}={remote}")
+pub fn source(generation: &Generation, remote: &Remote) -> String {
+    format!("{generation}={remote}")
 }
 
 /// Whether a mount, wherever it is, says that it shows the files of this volume.
 #[must_use]
-pub fn is_of(mount: &Mount, name: &VolumeName, remote: &Remote) -> bool {
-    mount.filesystem == FILESYSTEM && mount.source == source(name, remote)
+pub fn is_of(mount: &Mount, name: &VolumeName) -> bool {
+    mount.filesystem == FILESYSTEM && read_source(mount, name).is_some()
+}
+
+/// Which sshfs serves the mount that is at the mountpoint of `name`.
+#[must_use]
+pub fn generation(mount: &Mount, name: &VolumeName) -> Generation {
+    read_source(mount, name).unwrap_or_else(|| Generation::first(name))
+}
+
+/// The remote does not count: the administrator may have moved the volume to another server since.
+fn read_source(mount: &Mount, name: &VolumeName) -> Option<Generation> {
+    Generation::read(mount.source.split_once('=')?.0, name)
 }
 
 /// Why there is no FUSE mount.
 #[derive(Debug, thiserror::Error)]
 pub enum FuseError {
     /// The kernel has no FUSE, or this is a container without the device.
-    #[error("cannot open /dev/fuse: {0}; load the kernel module with 'modprobe fuse'")]
-    Device(io::Error),
+    #[error("cannot open /dev/fuse ({}); {}", .0.desc(), device_advice(*.0))]
+    Device(Errno),
     /// mount(2) failed.
-    #[error("the kernel refused the mount: {0}")]
-    Mount(Errno),
+    #[error("the kernel refused the mount ({}); {}", .0.desc(), mount_advice(*.0))]
+    Mount(#[from] Errno),
+    /// A mount apart from all others failed.
+    #[error("the kernel refused a mount that is attached nowhere: {0}")]
+    Apart(#[from] io::Error),
 }
 
 impl FuseError {
@@ -48,9 +71,30 @@ impl FuseError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Device(_) => "no-fuse",
-            Self::Mount(_) => "kernel-refused",
+            Self::Device(_) => kind::NO_FUSE,
+            Self::Mount(_) | Self::Apart(_) => kind::KERNEL_REFUSED,
         }
+    }
+}
+
+fn device_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EACCES | Errno::EPERM => {
+            "the driver may not use it: if it runs in a container, give it the device; else see DeviceAllow= in \
+             'systemctl cat sshfs-docker.service'"
+        }
+        _ => "load the kernel module with 'modprobe fuse'; a container needs the device of its host",
+    }
+}
+
+fn mount_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EINVAL => "it does not know an option of the volume (context and the like need SELinux)",
+        Errno::EACCES | Errno::EPERM => {
+            "the driver needs CAP_SYS_ADMIN: see 'systemctl cat sshfs-docker.service', and AppArmor or SELinux in the log of \
+             the kernel"
+        }
+        _ => "see the log of the kernel with 'dmesg'",
     }
 }
 
@@ -61,11 +105,48 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(FuseError::Device)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
     Ok(device.into())
+}
+
+/// A mount that is attached nowhere: only who has its trees sees it, and when they are closed it is gone.
+#[derive(Debug)]
+pub struct Detached {
+    /// The device that the server reads.
+    pub device: OwnedFd,
+    /// Copies of the mount, to be attached.
+    pub trees: Trees,
+    /// What mountinfo said of it.
+    pub mount: Mount,
+}
+
+/// The same as [`mount_without_server`], in a mount namespace that ends with this call: `mountpoint` stays as it is for
+/// everybody.
+pub fn mount_detached(mountpoint: &Path, source: &str, options: &[Setting]) -> Result<Detached, FuseError> {
+    let mount_apart = || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        // What is unmounted elsewhere goes here, too; what is mounted here appears nowhere else.
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)?;
+        let device = mount_without_server(mountpoint, source, options)?;
+        let copy = || {
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            open_tree(rustix::fs::CWD, mountpoint, flags).map_err(io::Error::from)
+        };
+        let trees = Trees { fresh: copy()?, spare: copy()? };
+        let mounts = mountinfo::uppermost(mountinfo::of_this_thread()?);
+        let mount = mounts.into_iter().rfind(|mount| mount.mountpoint == mountpoint).ok_or(Errno::ENOENT)?;
+        Ok(Detached { device, trees, mount })
+    };
+    // Threads have a mount namespace each, if they ask for it.
+    let apart = thread::scope(|scope| scope.spawn(mount_apart).join());
+    apart.unwrap_or(Err(FuseError::Mount(Errno::EIO)))
+}
+
+fn device_error(error: io::Error) -> FuseError {
+    FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
 /// Translates checked options. A set-user-ID program or a device file of a remote server is never honoured.

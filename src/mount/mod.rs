@@ -2,15 +2,23 @@
 //! nothing here remembers.
 //!
 //! Callers hold the volume's lock: two calls for one volume never run at once, those of different volumes do.
+//!
+//! A mount may be one of several: what a restart has replaced serves the files that are open in it, under a unit of its
+//! own ([`Generation`]), and ends by itself.
 
 pub mod containers;
 mod error;
+pub mod floor;
 pub mod fuse;
 pub mod holders;
+pub mod login;
 pub mod mountinfo;
 pub mod plan;
 pub mod probe;
+mod replace;
 pub mod report;
+mod start;
+pub mod swap;
 
 pub use error::{MountError, UnmountError};
 
@@ -18,17 +26,14 @@ use crate::{
     config::Config,
     diagnosis, directories, events,
     health::Health,
-    launcher::{self, LaunchError, Launcher, Session},
+    launcher::Launcher,
     paths::Paths,
-    replace::{self, Durability},
-    volume::{AgentSocket, Spec, VolumeName, agent::LONGEST_SOCKET},
+    volume::{Generation, Spec, VolumeName},
 };
 use holders::Holder;
 use mountinfo::{Device, Mount};
 use nix::errno::Errno;
-use plan::Plan;
 use probe::{Answer, Prober};
-use report::Report;
 use std::{
     collections::HashMap,
     io,
@@ -38,15 +43,16 @@ use std::{
 };
 use tokio::{
     task::spawn_blocking,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
 /// How long a mount that is there already may take to answer before it counts as hanging.
 const LIVE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long umount(2) may take before its server is ended by force.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
-/// How long the last words of a failed sshfs may take.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long an sshfs may take to end after its last file was closed, and how often it is looked at.
+const END_PATIENCE: Duration = Duration::from_secs(5);
+const END_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why a volume is unmounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +123,12 @@ impl Mounter {
         self.launcher.outlives_us()
     }
 
-    /// The file systems at the mountpoints of all volumes that are mounted, dead or alive.
-    pub fn all_mounted(&self) -> io::Result<HashMap<PathBuf, Device>> {
+    /// The mounts of all volumes, dead or alive, by their mountpoints.
+    pub fn all_mounted(&self) -> io::Result<HashMap<PathBuf, Mount>> {
         let view = self.paths.mountpoints();
-        let mounts = mountinfo::own()?.into_iter();
+        let mounts = mountinfo::uppermost(mountinfo::own()?).into_iter();
         let ours = mounts.filter(|mount| mount.mountpoint.parent() == Some(&view));
-        Ok(ours.map(|mount| (mount.mountpoint, mount.device)).collect())
+        Ok(ours.map(|mount| (mount.mountpoint.clone(), mount)).collect())
     }
 
     /// What the unit of a mount says of its connection; None where it has ended, or was made by a version that did not.
@@ -187,159 +193,26 @@ impl Mounter {
                     }
                 }
             }
-            self.tear_down(name).await;
+            self.tear_down(&fuse::generation(&existing, name)).await;
         }
         let started = Instant::now();
-        let result = self.mount_anew(name, spec, config, deadline).await;
+        let generation = self.free_generation(name).await?;
+        let result = self.mount_anew(&generation, spec, config, deadline).await;
         match &result {
             Ok(()) => tracing::info!(
-                message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit = %unit(name),
+                message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit = %generation.unit(),
                 "volume {name}: mounted from {} in {} ms", spec.remote, started.elapsed().as_millis()
             ),
-            Err(_) => self.tear_down(name).await,
+            Err(_) => self.tear_down(&generation).await,
         }
-        result.map(|()| Made::Anew)
-    }
-
-    async fn mount_anew(
-        &self,
-        name: &VolumeName,
-        spec: &Spec,
-        config: &Config,
-        deadline: Instant,
-    ) -> Result<(), MountError> {
-        let encrypted = self.paths.encrypted_secret(name).exists();
-        let plan = plan::plan(name, spec, &self.paths, config, &self.program, encrypted);
-        for credential in &plan.credentials {
-            launcher::check_source(&credential.source).await?;
+        match result {
+            Ok(()) => Ok(Made::Anew),
+            Err(cause) if cause.may_be_of_something_old() => match floor::find().await {
+                Some(too_old) => Err(MountError::TooOld { too_old, cause: Box::new(cause) }),
+                None => Err(cause),
+            },
+            Err(cause) => Err(cause),
         }
-        if let Some(agent) = &spec.agent {
-            self.check_agent(name, agent).await?;
-        }
-        self.prepare(name, spec, &plan)?;
-        let mountpoint = self.mountpoint(name);
-        let device =
-            fuse::mount_without_server(&mountpoint, &fuse::source(name, &spec.remote), &plan.kernel)?;
-        let connection = self.our_mount(name)?.device;
-        self.prober.is_new(connection);
-        let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
-        let directory = self.paths.mount_directory(connection.minor);
-        let mut argv = [
-            &self.program.to_string_lossy(),
-            "run-sshfs",
-            "--connection",
-            &connection.minor.to_string(),
-            "--directory",
-            &directory.to_string_lossy(),
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        if plan.agent.is_some() {
-            argv.extend([
-                "--agent".to_owned(),
-                plan::agent_socket(&self.paths).to_string_lossy().into_owned(),
-            ]);
-        }
-        argv.push("--".to_owned());
-        argv.extend(plan.argv);
-        let session = Session {
-            description: format!("sshfs volume {name} from {}", spec.remote),
-            argv,
-            device,
-            report: report_writer,
-            credentials: plan.credentials,
-            askpass: plan.askpass,
-            agent: plan.agent,
-            on_failure: format!("sshfs-docker-failed@{name}.service"),
-            directory,
-            journal_fields: vec![format!("VOLUME={name}"), format!("REMOTE={}", spec.remote)],
-        };
-        let out_of_time =
-            |report: &Report| MountError::Deadline { after: config.mount_timeout, said: report.said() };
-        timeout_at(deadline, self.launcher.start(&unit(name), session))
-            .await
-            .map_err(|_| out_of_time(&report))??;
-
-        let mount = self.our_mount(name)?;
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let answer = tokio::select! {
-            answer = self.prober.ask(&mount, patience) => answer,
-            () = report.end() => Answer::Failed(Errno::ENOTCONN),
-        };
-        match answer {
-            Answer::Alive => {}
-            Answer::TimedOut => return Err(out_of_time(&report)),
-            Answer::NotAsked => return Err(MountError::NotProven),
-            Answer::Failed(errno) => {
-                // The kernel tells of the end of sshfs a little before the supervisor does.
-                _ = timeout(LAST_WORDS, report.end()).await;
-                let said = report.said();
-                // The unit's journal has it too.
-                tracing::debug!(volume = %name, %errno, "volume {name}: ssh and sshfs said: {}", said.trim_end());
-                let cause = match errno {
-                    Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES | Errno::EPERM => {
-                        diagnosis::of_errno(errno)
-                    }
-                    _ => diagnosis::diagnose(&said),
-                };
-                return Err(MountError::remote(cause, spec));
-            }
-        }
-        self.tune(name, spec.read_ahead_kib.unwrap_or(config.read_ahead_kib))?;
-        // From when the report is dropped, the unit's end starts the healing. Until then it is this call's failure.
-        if report.has_ended() {
-            return Err(MountError::remote(diagnosis::diagnose(&report.said()), spec));
-        }
-        Ok(())
-    }
-
-    /// Finds mistakes in the agent of a volume that can be seen from outside.
-    pub async fn check_agent(&self, name: &VolumeName, agent: &AgentSocket) -> Result<(), LaunchError> {
-        // The relay needs a socket of its own, and its path has the name.
-        let socket = self.paths.agent_directory(name).join(plan::AGENT_SOCKET);
-        let excess = socket.as_os_str().len().saturating_sub(LONGEST_SOCKET);
-        if excess > 0 {
-            return Err(LaunchError::LongName { most: name.as_str().len().saturating_sub(excess) });
-        }
-        launcher::check_agent(agent).await
-    }
-
-    /// The mount that was just made, as mountinfo has it.
-    fn our_mount(&self, name: &VolumeName) -> Result<Mount, MountError> {
-        let mounted = self.mounted(name).map_err(local("reading mountinfo"))?;
-        mounted.filter(|mount| mount.filesystem == fuse::FILESYSTEM).ok_or_else(|| MountError::Local {
-            what: "the mount disappeared while it was made".to_owned(),
-            source: io::ErrorKind::NotFound.into(),
-        })
-    }
-
-    /// Sets what can be set only on a live mount. Success is said only when mountinfo still agrees with the probe.
-    fn tune(&self, name: &VolumeName, read_ahead_kib: u32) -> Result<(), MountError> {
-        let mount = self.our_mount(name)?;
-        if let Err(e) = fuse::set_read_ahead(mount.device, read_ahead_kib) {
-            // A slower volume is better than none; /sys is read-only in a container.
-            tracing::warn!(volume = %name, "volume {name}: cannot set the read-ahead, ignoring: {e}");
-        }
-        Ok(())
-    }
-
-    /// The files that a mount needs beforehand.
-    fn prepare(&self, name: &VolumeName, spec: &Spec, plan: &Plan) -> Result<(), MountError> {
-        let directory = self.paths.mountpoint_directories().join(name.as_str());
-        directories::ensure(&directory, 0o000).map_err(local("making the mountpoint"))?;
-        if spec.agent.is_some() {
-            directories::ensure(&self.paths.agent_directory(name), 0o711)
-                .map_err(local("making the directory of the agent"))?;
-        }
-        let write = |directory: &Path, content: &str| {
-            replace::replace(directory, name.as_str(), content.as_bytes(), 0o644, Durability::Process)
-        };
-        write(&self.paths.ssh_configs(), &plan.ssh_config).map_err(local("writing the settings of ssh"))?;
-        if let Some(host_key) = &spec.host_key {
-            write(&self.paths.pinned_host_keys(), &host_key.known_hosts())
-                .map_err(local("writing the pinned host key"))?;
-        }
-        Ok(())
     }
 
     /// Unmounts unless somebody uses it, and ends its unit. Not being mounted is fine.
@@ -352,7 +225,7 @@ impl Mounter {
         if !holders.is_empty() {
             return Err(UnmountError::Held(holders));
         }
-        let mountpoint = self.mountpoint(name);
+        let (mountpoint, generation) = (self.mountpoint(name), fuse::generation(&mount, name));
         match self.umount_within(UNMOUNT_PATIENCE, mountpoint.clone(), fuse::unmount).await {
             Ok(()) => {}
             Err(Errno::EBUSY) => {
@@ -368,17 +241,23 @@ impl Mounter {
                 tracing::warn!(volume = %name, "volume {name}: cannot unmount ({errno}), ending it by force");
             }
         }
-        self.tear_down(name).await;
+        self.tear_down(&generation).await;
         if self.mounted(name)?.is_some() {
             return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
-        tracing::info!(message_id = events::UNMOUNTED, volume = %name, unit = %unit(name), "volume {name}: unmounted");
+        if let Err(e) = self.running(name).await {
+            tracing::warn!(volume = %name, "volume {name}: cannot tidy up after earlier mounts, ignoring: {e}");
+        }
+        tracing::info!(
+            message_id = events::UNMOUNTED, volume = %name, unit = %generation.unit(), "volume {name}: unmounted"
+        );
         Ok(())
     }
 
-    /// Ends the unit and detaches whatever is left. Goes on when a step fails, and reports each.
-    async fn tear_down(&self, name: &VolumeName) {
-        let unit = unit(name);
+    /// Ends the unit and detaches whatever is left, used or not. Goes on when a step fails, and reports each. Other generations of the
+    /// volume end with the last file that is open in them.
+    pub async fn tear_down(&self, generation: &Generation) {
+        let (name, unit) = (generation.volume(), generation.unit());
         if let Err(e) = self.launcher.stop(&unit).await {
             tracing::warn!(volume = %name, unit, "cannot stop {unit}, going on: {e}");
         }
@@ -413,8 +292,9 @@ impl Mounter {
     /// Removes the mountpoint of a volume that is not mounted. rmdir(2) alone: it fails on a mountpoint and on a
     /// directory that is not empty.
     pub fn remove_mountpoint(&self, name: &VolumeName) -> io::Result<()> {
-        _ = std::fs::remove_file(self.paths.pinned_host_key(name));
-        _ = std::fs::remove_file(self.paths.ssh_config_of(name));
+        for generation in self.generations(name) {
+            self.forget(&generation);
+        }
         _ = std::fs::remove_dir(self.paths.agent_directory(name));
         match std::fs::remove_dir(self.paths.mountpoint_directories().join(name.as_str())) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -427,12 +307,6 @@ impl Mounter {
         let mount = mount.clone();
         spawn_blocking(move || holders::find(&mount)).await.map_err(io::Error::other)?
     }
-}
-
-/// The unit of a volume's mount.
-#[must_use]
-pub fn unit(name: &VolumeName) -> String {
-    format!("sshfs-docker-mount-{name}.service")
 }
 
 /// The unit that gives the running containers of a volume a fresh mount; see `systemd/sshfs-docker-heal@.service`.

@@ -2,6 +2,7 @@
 
 use nix::sys::stat::{major, minor};
 use std::{
+    collections::{HashMap, HashSet},
     ffi::OsString,
     fmt, fs, io,
     os::unix::ffi::OsStringExt,
@@ -75,9 +76,27 @@ pub fn own() -> io::Result<Vec<Mount>> {
     Ok(parse(&fs::read("/proc/self/mountinfo")?))
 }
 
+/// All mounts that this thread sees, which may have a mount namespace of its own.
+pub fn of_this_thread() -> io::Result<Vec<Mount>> {
+    Ok(parse(&fs::read("/proc/thread-self/mountinfo")?))
+}
+
 /// The uppermost mount at `mountpoint`, if there is one. Never touches the file system itself, which may hang.
 pub fn at(mountpoint: &Path) -> io::Result<Option<Mount>> {
-    Ok(own()?.into_iter().rfind(|mount| mount.mountpoint == mountpoint))
+    Ok(uppermost(own()?).into_iter().rfind(|mount| mount.mountpoint == mountpoint))
+}
+
+/// Leaves out what another mount covers whole. The order of the lines does not tell: a mount that was put beneath another
+/// one may come after it.
+#[must_use]
+pub fn uppermost(mut mounts: Vec<Mount>) -> Vec<Mount> {
+    let covered: HashSet<u32> = {
+        let places: HashMap<u32, &Path> = mounts.iter().map(|m| (m.id, m.mountpoint.as_path())).collect();
+        let covers = |m: &&Mount| m.parent != m.id && places.get(&m.parent) == Some(&m.mountpoint.as_path());
+        mounts.iter().filter(covers).map(|m| m.parent).collect()
+    };
+    mounts.retain(|mount| !covered.contains(&mount.id));
+    mounts
 }
 
 /// Reads a mountinfo file. A line that is not understood is left out: it cannot be one of ours, which the kernel
@@ -176,6 +195,16 @@ mod tests {
         let proc = at(Path::new("/proc")).unwrap().unwrap();
         let number = std::os::unix::fs::MetadataExt::dev(&fs::metadata("/proc").unwrap());
         assert_eq!(Device::of(number), proc.device);
+    }
+
+    #[test]
+    fn of_several_mounts_at_one_place_the_uppermost_counts_whatever_their_order() {
+        let text = b"1 1 0:2 / / rw - rootfs none rw\n\
+            20 1 98:0 / / rw - ext4 /dev/root rw\n\
+            31 33 0:55 / /d rw - fuse.sshfs data=h:/ rw\n\
+            33 20 0:56 / /d rw - fuse.sshfs data:2=h:/ rw\n";
+        let seen: Vec<_> = uppermost(parse(text)).iter().map(|mount| mount.id).collect();
+        assert_eq!(seen, [20, 31]);
     }
 
     #[test]

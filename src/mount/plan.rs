@@ -6,7 +6,7 @@ use crate::{
     paths::Paths,
     store::PASSWORD_CREDENTIAL,
     volume::{
-        CredentialSource, Spec, VolumeName,
+        CredentialSource, Generation, Spec,
         catalogue::{self, Effect, opposite_of_sshfs},
         options::{PasswordSource, Setting},
         policy::{HostKeyPolicy, Settings},
@@ -32,7 +32,7 @@ use std::{
 ///
 /// - AES-GCM first: twice the throughput of OpenSSH's first choice where the CPU has AES instructions. `^` puts them in
 ///   front of the client's own list, so that nothing else changes.
-const DEFAULTS: &[(&str, Option<&str>)] = &[
+pub const DEFAULTS: &[(&str, Option<&str>)] = &[
     ("reconnect", None),
     ("ServerAliveInterval", Some("10")),
     ("ServerAliveCountMax", Some("3")),
@@ -76,13 +76,14 @@ pub struct Plan {
 /// the `password` option is kept.
 #[must_use]
 pub fn plan(
-    name: &VolumeName,
+    generation: &Generation,
     spec: &Spec,
     paths: &Paths,
     config: &Config,
     program: &Path,
     password_is_encrypted: bool,
 ) -> Plan {
+    let name = generation.volume();
     let mut credentials = Vec::new();
     let mut identity = None;
     if let Some(source) = &spec.identity {
@@ -101,10 +102,10 @@ pub fn plan(
 
     let mut argv: Vec<String> =
         ["sshfs", &spec.remote.to_string(), "/dev/fd/0", "-f"].map(str::to_owned).into();
-    argv.extend(["-F".to_owned(), text(&paths.ssh_config_of(name))]);
+    argv.extend(["-F".to_owned(), text(&paths.ssh_config_of(generation))]);
     let hard = if spec.hard { " --hard" } else { "" };
     let ssh_command = ("ssh_command", format!("{} connect{hard}", program.display()));
-    let own = own_options(name, spec, paths, identity.as_deref(), askpass.is_some());
+    let own = own_options(generation, spec, paths, identity.as_deref(), askpass.is_some());
     let own: Vec<_> = iter::once(ssh_command).chain(own).collect();
     let mut effective = effective_options(spec, config);
     let find_own =
@@ -124,7 +125,7 @@ pub fn plan(
     }
     let kernel = kernel_options(spec, config);
     let agent = spec.agent.as_ref().map(|_| AgentAccess {
-        unit: format!("sshfs-docker-agent@{name}.socket"),
+        unit: Some(format!("sshfs-docker-agent@{name}.socket")),
         directory: paths.agent_directory(name),
         seen_at: paths.agent_in_unit(),
     });
@@ -179,7 +180,7 @@ fn add(credentials: &mut Vec<Credential>, id: &str, source: CredentialSource, en
 
 /// What the driver decides. First on the command line: ssh takes the first value of an option.
 fn own_options(
-    name: &VolumeName,
+    generation: &Generation,
     spec: &Spec,
     paths: &Paths,
     identity: Option<&str>,
@@ -197,7 +198,7 @@ fn own_options(
         policy => policy,
     };
     let known_hosts = match (&spec.host_key, host_key_policy) {
-        (Some(_), _) => ("yes", paths.pinned_host_key(name), "none".to_owned()),
+        (Some(_), _) => ("yes", paths.pinned_host_key(generation), "none".to_owned()),
         (None, HostKeyPolicy::Yes) => ("yes", paths.learnt_known_hosts(), text(&paths.admin_known_hosts())),
         (None, HostKeyPolicy::AcceptNew) => {
             ("accept-new", paths.learnt_known_hosts(), text(&paths.admin_known_hosts()))
@@ -254,6 +255,9 @@ fn effective_options<'a>(spec: &'a Spec, config: &'a Config) -> BTreeMap<&'a str
     if spec.hard {
         options.insert("ServerAliveCountMax", Some(HARD_COUNT));
     }
+    if config.debug {
+        options.insert("LogLevel", Some("DEBUG1"));
+    }
     for Settings { sshfs, switched_off, .. } in layers(spec, config) {
         options.retain(|name, _| !switched_off.contains(name));
         // Not to name a flag does not switch it off where sshfs has it on by itself.
@@ -292,7 +296,7 @@ mod sshfs_command;
 mod tests {
     use super::{sshfs_command::SshfsCommand, *};
     use crate::volume::{
-        Policy,
+        Policy, VolumeName,
         catalogue::{CATALOGUE, Effect},
         options::Options,
     };
@@ -313,7 +317,7 @@ mod tests {
         let paths =
             Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
         plan(
-            &VolumeName::new("data").unwrap(),
+            &Generation::first(&VolumeName::new("data").unwrap()),
             spec,
             &paths,
             config,
@@ -324,6 +328,19 @@ mod tests {
 
     fn values<'a>(plan: &'a Plan, name: &str) -> Vec<&'a str> {
         plan.argv.iter().filter_map(|a| a.strip_prefix(name)?.strip_prefix('=')).collect()
+    }
+
+    #[test]
+    fn with_debug_ssh_tells_all_unless_the_volume_says_how_much() {
+        let config = Config::parse("[log]\ndebug = true").unwrap();
+        let level = |pairs: &[(&str, &str)]| {
+            let options = [&[("sshcmd", "h:/x")], pairs].concat();
+            let options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let plan = plan_with(&Spec::parse(&options, false, &config.policy).unwrap(), &config);
+            values(&plan, "LogLevel").join(" ")
+        };
+        assert_eq!(level(&[]), "DEBUG1");
+        assert_eq!(level(&[("LogLevel", "INFO")]), "INFO");
     }
 
     #[test]
@@ -355,7 +372,7 @@ mod tests {
         assert_eq!(values(&plan, "IdentityAgent"), ["/run/x/agent/socket"]);
         assert_eq!(values(&plan, "IdentitiesOnly"), ["yes"]);
         let access = plan.agent.unwrap();
-        assert_eq!(access.unit, "sshfs-docker-agent@data.socket");
+        assert_eq!(access.unit.as_deref(), Some("sshfs-docker-agent@data.socket"));
         assert_eq!(access.directory, Path::new("/run/x/agents/data"));
         assert!(!plan.argv.join(" ").contains("/run/user"));
         assert_eq!(plan_of(&[]).agent, None);

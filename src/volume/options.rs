@@ -253,6 +253,16 @@ impl Spec {
         }
     }
 
+    /// The options that name a file or a credential, with what they name.
+    pub fn credential_files(&self) -> impl Iterator<Item = (&'static str, &CredentialSource)> {
+        let password_file = match &self.password {
+            Some(PasswordSource::Credential(source)) => Some(source),
+            Some(PasswordSource::Stored) | None => None,
+        };
+        let both = [("identity_file", self.identity.as_ref()), ("password_file", password_file)];
+        both.into_iter().filter_map(|(name, source)| Some((name, source?)))
+    }
+
     /// The server as the volume names it, and what `HostName` puts in the place of it.
     fn servers(&self) -> Vec<String> {
         let host_name = self.sshfs_option("HostName").map(str::to_owned);

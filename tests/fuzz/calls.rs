@@ -145,6 +145,12 @@ impl Launcher for NoLauncher {
         Box::pin(async {})
     }
 
+    fn runs<'a>(&'a self, _unit: &'a str) -> BoxFuture<'a, Result<bool, LaunchError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn tidy(&self, _unit: &str) {}
+
     fn outlives_us(&self) -> bool {
         true
     }

@@ -11,7 +11,7 @@ use sshfs_docker::{
     notice::{Notice, Sorter},
     paths::Paths,
     volume::{
-        CredentialSource, HostKey, OptionError, Policy, Remote, Spec, VolumeName,
+        CredentialSource, Generation, HostKey, OptionError, Policy, Remote, Spec, VolumeName,
         catalogue::{self, CATALOGUE, Effect},
         options::{Options, PasswordSource, Setting},
         policy::{HostKeyPolicy, HostPattern, HostRules, Settings},
@@ -116,8 +116,9 @@ fn options(input: &[u8]) {
 fn assert_harmless(spec: &Spec, policy: &Policy) {
     let paths =
         Paths { configuration: "/etc/x".into(), state: "/var/lib/x".into(), runtime: "/run/x".into() };
-    let (name, program) = (VolumeName::new("data").unwrap(), Path::new("/usr/bin/sshfs-docker"));
-    let plan = plan::plan(&name, spec, &paths, &Config::default(), program, false);
+    let first = Generation::first(&VolumeName::new("data").unwrap());
+    let program = Path::new("/usr/bin/sshfs-docker");
+    let plan = plan::plan(&first, spec, &paths, &Config::default(), program, false);
     let argv: Vec<_> = plan.argv.iter().map(String::as_str).collect();
     assert!(argv.iter().all(|argument| !argument.contains(char::is_control)), "{argv:?}");
     let ["sshfs", remote, "/dev/fd/0", "-f", "-F", "/run/x/ssh-config/data", pairs @ ..] = &argv[..] else {

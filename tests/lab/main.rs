@@ -10,15 +10,19 @@ mod hostile_sftp;
 mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
+#[path = "../support/pages.rs"]
+mod pages;
 
 mod admin;
 mod agent;
 mod boot;
+mod check;
 mod connection;
 mod container_faults;
 mod containers;
 mod dark;
 mod data;
+mod docs;
 mod engine;
 mod errors;
 mod escapes;
@@ -31,9 +35,9 @@ mod leaks;
 mod load;
 mod package;
 mod policies;
-mod readme;
 mod reboot;
 mod removal;
+mod restart;
 mod restarts;
 mod sandbox;
 mod upgrade;
@@ -64,9 +68,9 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 26] = [
+const THEMES: [(&str, &[Case]); 28] = [
     ("package", package::CASES),
-    ("readme", readme::CASES),
+    ("docs", docs::CASES),
     ("data", data::CASES),
     ("containers", containers::CASES),
     ("container_faults", container_faults::CASES),
@@ -76,11 +80,13 @@ const THEMES: [(&str, &[Case]); 26] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),
     ("dark", dark::CASES),
     ("healing", healing::CASES),
+    ("restart", restart::CASES),
     ("journal", journal::CASES),
     ("admin", admin::CASES),
     ("killed", killed::CASES),

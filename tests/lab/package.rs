@@ -1,4 +1,4 @@
-//! Installing and upgrading the package. Its removal is in `removal`.
+//! Installing and upgrading the package, and its manual. Its removal is in `removal`.
 
 use anyhow::{Result, ensure};
 
@@ -9,6 +9,8 @@ crate::cases![
     installing_listens_and_starts_no_daemon,
     the_spec_points_docker_at_the_socket,
     the_first_call_starts_the_daemon,
+    the_manual_is_where_man_looks_and_well_formed,
+    bash_completes_commands_options_and_volumes,
     an_upgrade_under_a_writing_container_keeps_mount_and_socket,
 ];
 
@@ -51,6 +53,40 @@ fn the_first_call_starts_the_daemon(lab: &Lab) -> Result<()> {
     lab.host.sh(&format!("systemctl stop {SERVICE}"))?;
     let _volume = lab.volume("first-call")?;
     ensure!(lab.state(SERVICE)? == "active", "the daemon answered and is not active");
+    Ok(())
+}
+
+fn the_manual_is_where_man_looks_and_well_formed(lab: &Lab) -> Result<()> {
+    for (section, name) in [("5", "sshfs-docker.toml"), ("7", "docker-volume-sshfs"), ("8", "sshfs-docker")] {
+        let page = format!("/usr/share/man/man{section}/{name}.{section}.gz");
+        lab.host.sh(&format!("zcat {page} | mandoc | grep -q 'SSHFS-DOCKER\\|DOCKER-VOLUME-SSHFS'"))?;
+        // The pages that these refer to are not in the index of the guest.
+        let lint = lab.host.sh(&format!(
+            "zcat {page} | mandoc -T lint 2>&1 | grep -v -e 'referenced manual not found' -e 'outdated mandoc.db' || :"
+        ))?;
+        ensure!(lint.is_empty(), "{lint}");
+    }
+    Ok(())
+}
+
+/// What stands on a terminal after each key.
+fn bash_completes_commands_options_and_volumes(lab: &Lab) -> Result<()> {
+    let _volume = lab.volume("completed")?;
+    for (typed, completed) in [
+        ("sshfs-docker forg\t", "sshfs-docker forget-host-key"),
+        ("sshfs-docker heal comp\t", "sshfs-docker heal completed"),
+        ("sshfs-docker serve --soc\t", "sshfs-docker serve --socket"),
+        ("sshfs-docker run-\t", "sshfs-docker run-"),
+    ] {
+        // The '#' makes the line a comment, so that nothing is run.
+        let terminal = lab.host.sh(&format!(
+            "printf '. /usr/share/bash-completion/bash_completion\\n{}\\001#\\nexit\\n' |
+                 script --quiet --command 'bash --norc --noprofile -i' /dev/null",
+            typed.replace('\t', "\\t")
+        ))?;
+        let shows = |line: &str| line.contains(completed) && !line.contains(&format!("{completed}sshfs"));
+        ensure!(terminal.lines().any(shows), "{typed:?} shows: {terminal}");
+    }
     Ok(())
 }
 

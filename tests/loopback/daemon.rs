@@ -20,11 +20,14 @@ pub struct Daemon {
     process: Option<Child>,
     listener: UnixListener,
     root: PathBuf,
+    /// What a shell does before the daemon begins, in a mount namespace of its own.
+    changes: Option<String>,
 }
 
 impl Daemon {
-    /// Starts it as systemd would: with a socket that is there already.
-    pub fn start(root: &Path) -> Self {
+    /// Starts it as systemd would: with a socket that is there already. A shell may change something for it before, for
+    /// example what is at a path.
+    pub fn start(root: &Path, changes: Option<String>) -> Self {
         let configuration = root.join("etc");
         fs::create_dir_all(&configuration).expect("a configuration directory");
         if !configuration.join("config.toml").exists() {
@@ -32,7 +35,7 @@ impl Daemon {
                 .expect("a configuration");
         }
         let listener = UnixListener::bind(socket_of(root)).expect("a socket");
-        let mut daemon = Self { process: None, listener, root: root.to_owned() };
+        let mut daemon = Self { process: None, listener, root: root.to_owned(), changes };
         daemon.start_again();
         daemon
     }
@@ -69,8 +72,12 @@ impl Daemon {
         let log = File::options().append(true).create(true).open(self.log_file()).expect("a log");
         let listener = self.listener.try_clone().expect("a copy of the socket");
         // sd_listen_fds(3): sockets begin at descriptor 3, and the process must find its own id in LISTEN_PID.
-        Command::new("sh")
-            .args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"", "sh"])
+        let mut command = match &self.changes {
+            Some(changes) => in_a_changed_mount_namespace(changes),
+            None => Command::new("env"),
+        };
+        command
+            .args(["sh", "-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"", "sh"])
             .args([env!("CARGO_BIN_EXE_sshfs-docker"), "serve"])
             .args([
                 "--configuration",
@@ -136,6 +143,14 @@ impl Daemon {
     fn path(&self, name: &str) -> String {
         self.root.join(name).to_string_lossy().into_owned()
     }
+}
+
+/// A command whose arguments are a program, which runs where these lines of a shell have changed what is mounted.
+pub fn in_a_changed_mount_namespace(changes: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
+    command.args([&format!("{changes}\nexec \"$@\""), "sh"]);
+    command
 }
 
 fn socket_of(root: &Path) -> PathBuf {

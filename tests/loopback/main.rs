@@ -9,6 +9,8 @@
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/isolation.rs"]
 mod isolation;
 #[path = "../support/model.rs"]
@@ -26,6 +28,8 @@ mod world;
 
 mod admin;
 mod arguments;
+mod causes;
+mod check;
 mod disk;
 mod errors;
 mod host_keys;
@@ -96,6 +100,7 @@ fn run() -> ExitCode {
         ("policy", policy::cases()),
         ("references", references::cases()),
         ("errors", errors::cases()),
+        ("check", check::cases()),
         ("restarts", restarts::cases()),
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),
@@ -111,5 +116,6 @@ fn run() -> ExitCode {
             .with_kind(theme)
         })
     });
+    let trials = trials.chain(causes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

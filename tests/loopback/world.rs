@@ -36,6 +36,11 @@ impl World {
 
     /// A world whose config.toml has these lines.
     pub fn with_config(lines: &str) -> Self {
+        Self::on_changed_host(lines, None)
+    }
+
+    /// The same where a shell has changed something for the daemon; `$WORLD` is its root.
+    pub fn on_changed_host(lines: &str, changes: Option<&str>) -> Self {
         let root = tempfile::Builder::new().prefix("world-").tempdir_in("/run").expect("a directory");
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(root.path(), open).expect("a directory that the remote user may enter");
@@ -46,7 +51,8 @@ impl World {
         let sshd = Sshd::start(&root.path().join("sshd"));
         make_key(&root.path().join("id"), "");
         sshd.authorize(&root.path().join("id"));
-        let daemon = Daemon::start(root.path());
+        let changes = changes.map(|changes| format!("WORLD={}\n{changes}", root.path().display()));
+        let daemon = Daemon::start(root.path(), changes);
         let world = Self { daemon, sshd, root };
         Sshd::make_directory(&world.remote());
         world

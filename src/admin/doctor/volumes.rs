@@ -3,7 +3,8 @@
 use super::{Finding, Host, State, systemctl};
 use crate::{
     config::Config,
-    heal::stale,
+    heal::stale::{self, Stale},
+    health::{Connection, Health},
     launcher,
     mount::{
         fuse,
@@ -14,7 +15,7 @@ use crate::{
     paths::file_name,
     sealing::Sealer,
     store::{Definition, Store, Unreadable},
-    volume::{Spec, VolumeName, options, options::PasswordSource},
+    volume::{Spec, VolumeName, options::PasswordSource},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::{
@@ -267,16 +268,19 @@ pub fn containers(host: &Host) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    for (name, definition) in defined(host) {
-        let Some(remote) = definition.ok().and_then(|definition| options::remote(&definition.options)) else {
-            continue;
-        };
+    for (name, _) in defined(host) {
         let live = mountinfo::at(&host.paths.mountpoint(&name)).ok().flatten().map(|mount| mount.device);
-        let is_stale = |mount: &&Mount| fuse::is_of(mount, &name, &remote) && Some(mount.device) != live;
+        let is_stale = |mount: &&Mount| fuse::is_of(mount, &name) && Some(mount.device) != live;
         if everywhere.iter().find(is_stale).is_none() {
             continue;
         }
-        for stale in runtime.block_on(stale::find(&name, &remote, live)).unwrap_or_default() {
+        let is_dead = |stale: &Stale| {
+            // What a restart could not replace is served by the sshfs before it.
+            Health::read(&host.paths, stale.mount.device)
+                .is_none_or(|health| health.state == Connection::Ended)
+        };
+        let stale = runtime.block_on(stale::find(&name, live)).unwrap_or_default();
+        for stale in stale.into_iter().filter(is_dead) {
             let why = stale.obstacle.map(|obstacle| format!(" ({obstacle})")).unwrap_or_default();
             findings.push(Finding::problem(
                 format!("volume {name}: {stale} has a dead mount{why}"),

@@ -8,10 +8,10 @@ use crate::{
         users,
     },
     cli,
-    mount::{healer, unit},
+    mount::healer,
     sealing::Sealer,
     store::Store,
-    volume::{VolumeName, options::Options},
+    volume::{Generation, VolumeName, options::Options},
 };
 use anyhow::Result;
 use serde_json::json;
@@ -115,7 +115,7 @@ fn journal(name: &VolumeName, lines: u32) -> Result<Vec<String>, command::Unansw
     let mut journalctl =
         command::of("journalctl", &["--quiet", "--no-pager", "--output=short-iso", "--lines", &count]);
     journalctl.arg(format!("VOLUME={name}"));
-    for unit in [unit(name), healer(name), format!("sshfs-docker-agent@{name}.service")] {
+    for unit in [Generation::first(name).unit(), healer(name), format!("sshfs-docker-agent@{name}.service")] {
         // What a unit writes, and what systemd says of it.
         for field in ["_SYSTEMD_UNIT", "UNIT"] {
             journalctl.args(["+", &format!("{field}={unit}")]);

@@ -24,8 +24,8 @@ const BOOT: Duration = Duration::from_secs(60);
 /// systemd itself gives up on a service that does not stop after 90 s; nothing here may take that long.
 const SHUTDOWN: Duration = Duration::from_secs(45);
 
-/// Directories that overlayfs cannot hold, because Docker itself stacks overlays in them.
-const REAL_DIRECTORIES: [&str; 2] = ["/var/lib/docker", "/var/lib/containerd"];
+/// Directories that overlayfs cannot hold, because Docker and podman themselves stack overlays in them.
+const REAL_DIRECTORIES: [&str; 3] = ["/var/lib/docker", "/var/lib/containerd", "/var/lib/containers"];
 
 /// Runs early in each boot and makes the guest what a real host is: writable cgroup controllers (nspawn
 /// mounts those of version 1 read-only), the control files of FUSE, host keys of its own, and a network.
@@ -132,6 +132,11 @@ impl Guest {
     /// Runs a script, whatever comes of it.
     pub fn try_sh(&self, script: &str) -> Result<Output> {
         self.init()?.try_sh(script)
+    }
+
+    /// The same for one that may take longer than usual.
+    pub fn try_sh_within(&self, script: &str, limit: Duration) -> Result<Output> {
+        self.init()?.shell(script, &[], limit)
     }
 
     /// Writes a file, readable by root alone.

@@ -11,7 +11,8 @@ pub enum Release {
     Trixie,
 }
 
-/// What every guest has: the package's dependencies, Docker, an SSH server, and a static busybox for images.
+/// What every guest has: the package's dependencies, Docker, an SSH server, a static busybox for images, and what the
+/// documentation speaks of.
 const COMMON: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -26,6 +27,8 @@ const COMMON: &[&str] = &[
     "docker.io",
     "procps",
     "busybox-static",
+    "bash-completion",
+    "mandoc",
 ];
 
 impl Release {
@@ -52,8 +55,9 @@ impl Release {
     pub fn packages(self) -> Vec<&'static str> {
         let own: &[&str] = match self {
             Self::Bookworm => &[],
-            // No longer pulled in by docker.io.
-            Self::Trixie => &["docker-cli"],
+            // docker-cli is no longer pulled in by docker.io. The docker-compose of Debian 12 is another program, in Python,
+            // and its podman one that debootstrap cannot configure.
+            Self::Trixie => &["docker-cli", "docker-compose", "podman"],
         };
         [COMMON, own].concat()
     }

@@ -1,0 +1,52 @@
+//! `sshfs-docker metrics`: what is counted, for Prometheus. Read from the files of the driver, so that a host whose
+//! volumes nobody calls for has no daemon running only because somebody looks every few seconds.
+
+use crate::{
+    cli::Layout,
+    heal::record::HealingBook,
+    health::Health,
+    history::HistoryBook,
+    metrics::{Sample, exposition},
+    mount::{fuse, mountinfo},
+    paths::Paths,
+    references::ReferenceBook,
+    replace::{self, Durability},
+    store,
+};
+use anyhow::{Context, Result};
+use std::{collections::HashMap, path::Path};
+
+/// Prints the metrics, or replaces `output` by them.
+pub fn run(layout: &Layout, output: Option<&Path>) -> Result<bool> {
+    let page =
+        exposition(&samples(&layout.paths()).context("cannot read what is to be counted (are you root?)")?);
+    let Some(output) = output else {
+        anstream::print!("{page}");
+        return Ok(true);
+    };
+    let cannot_write = || format!("cannot write {}", output.display());
+    let (directory, file) = output.parent().zip(output.file_name()).with_context(cannot_write)?;
+    // Whoever reads it at this moment gets the whole of the old or of the new one.
+    replace::replace(directory, &file.to_string_lossy(), page.as_bytes(), 0o644, Durability::Process)
+        .with_context(cannot_write)?;
+    Ok(true)
+}
+
+fn samples(paths: &Paths) -> Result<Vec<Sample>> {
+    let (references, histories) = (ReferenceBook::open(paths)?, HistoryBook::open(paths)?);
+    let healing = HealingBook::open(paths)?;
+    let mounts = mountinfo::own()?.into_iter().filter(|mount| mount.filesystem == fuse::FILESYSTEM);
+    let mounted: HashMap<_, _> = mounts.map(|mount| (mount.mountpoint, mount.device)).collect();
+    let sample = |name| {
+        let device = mounted.get(&paths.mountpoint(&name)).copied();
+        Sample {
+            is_mounted: device.is_some(),
+            health: device.and_then(|device| Health::read(paths, device)),
+            history: histories.read(&name),
+            references: references.read(&name).total(),
+            unhealed: healing.read(&name).unhealed.len(),
+            name,
+        }
+    };
+    Ok(store::names(paths)?.into_iter().map(sample).collect())
+}

@@ -1,0 +1,226 @@
+//! `sshfs-docker restart VOLUME`: a fresh sshfs with the present options of the volume, under running containers and
+//! without an interruption.
+//!
+//! The old mount goes only when the new one answers ([`crate::mount::Mounter::replace`]); then each container is given
+//! the new one, as healing does it. Files that are open stay on the old sshfs, which ends with the last of them. On an
+//! error nobody's mount has changed.
+//!
+//! It runs as whoever calls it, who must be root, in the mount namespace of the host: a login shell may have another one
+//! (pam_namespace(8), unshare(1)).
+
+use super::{
+    Healer, HostMount, Ungrafted, judge,
+    users::{self, User},
+};
+use crate::{
+    cli::Layout,
+    config::Config,
+    logging,
+    mount::{Reason, fuse, mountinfo::Mount},
+    volume::{Generation, Spec, VolumeName},
+};
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::stat::{Mode, umask},
+    unistd::geteuid,
+};
+use serde::Serialize;
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+
+/// How long other calls for the volume may take: a mount that fails, and the clearing away of it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long the search for open files may take. A process that hangs in the kernel may hold it up.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was done, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    volume: String,
+    /// Whether there is a fresh mount. If not, the volume was not mounted.
+    restarted: bool,
+    remote: String,
+    /// The unit of the fresh sshfs.
+    unit: Option<String>,
+    mounted_in_ms: Option<u128>,
+    containers: Vec<Container>,
+    /// The units of earlier sshfs that still serve somebody.
+    earlier_units: Vec<String>,
+    open_files: Vec<User>,
+}
+
+/// One mount of a container.
+#[derive(Debug, Serialize)]
+struct Container {
+    who: String,
+    fresh: bool,
+    reason: Option<String>,
+}
+
+/// Restarts the sshfs of a volume and tells of each step, or, with `json`, of all in the end.
+#[must_use]
+pub fn run(layout: &Layout, name: &VolumeName, json: bool) -> ExitCode {
+    let result = prepare().and_then(|()| {
+        // What is done is told on standard output.
+        logging::start("warn");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let result = runtime.block_on(async { Healer::open(layout, name)?.restart(json).await });
+        // Not waiting for threads that may hang on a dead mount.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(outcome) => {
+            if json {
+                _ = writeln!(io::stdout(), "{}", serde_json::json!(outcome));
+            }
+            let all_fresh = outcome.containers.iter().all(|container| container.fresh);
+            if all_fresh { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(e) => {
+            if json {
+                let error = serde_json::json!({ "volume": name.to_string(), "error": format!("{e:#}") });
+                _ = writeln!(io::stdout(), "{error}");
+            }
+            eprintln!("sshfs-docker: volume {name}: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Makes this process one that can mount on the host. There must be no other thread yet (setns(2)).
+fn prepare() -> Result<()> {
+    ensure!(geteuid().is_root(), "only root can do this; try 'sudo'");
+    ensure!(
+        libsystemd::daemon::booted(),
+        "it needs systemd as PID 1: elsewhere the mounts are the daemon's, and are made anew when that is restarted"
+    );
+    umask(Mode::from_bits_truncate(0o077));
+    let namespace = "/proc/1/ns/mnt";
+    if fs::read_link(namespace)? != fs::read_link("/proc/self/ns/mnt")? {
+        let host = File::open(namespace).and_then(|host| Ok(setns(host, CloneFlags::CLONE_NEWNS)?));
+        host.context("cannot enter the mount namespace of the host; call it from a shell that is in it")?;
+    }
+    Ok(())
+}
+
+impl Healer<'_> {
+    async fn restart(&self, json: bool) -> Result<Outcome> {
+        let name = self.name;
+        let say = |line: String| {
+            if !json {
+                // Nobody reading is no reason to stop half way.
+                _ = writeln!(io::stdout(), "{line}");
+            }
+        };
+        ensure!(self.store.read(name).is_some(), "there is no such volume");
+        let lock = timeout(LOCK_PATIENCE, self.locks.lock(name)).await;
+        let lock = lock.context("another call for it does not come to an end")?;
+        let Some(stored) = self.store.read(name) else {
+            // Removed meanwhile. Locking has made the file of its lock anew.
+            lock.retire();
+            bail!("it has been removed");
+        };
+        let (config, spec) = judge(&self.config, &stored.definition?).await?.map_err(anyhow::Error::msg)?;
+        let mut outcome = Outcome {
+            volume: name.to_string(),
+            restarted: false,
+            remote: spec.remote.to_string(),
+            unit: None,
+            mounted_in_ms: None,
+            containers: Vec::new(),
+            earlier_units: Vec::new(),
+            open_files: Vec::new(),
+        };
+        let Some((live, took)) = self.fresh_mount(&spec, &config).await? else {
+            say(format!(
+                "volume {name} is not mounted: nothing to do, the next mount has its present options"
+            ));
+            return Ok(outcome);
+        };
+        let generation = fuse::generation(&live, name);
+        let took = took.as_millis();
+        say(format!("volume {name}: mounted anew from {} in {took} ms", spec.remote));
+        outcome.restarted = true;
+        outcome.unit = Some(generation.unit());
+        outcome.mounted_in_ms = Some(took);
+
+        let mut containers = Vec::new();
+        let ungrafted = self
+            .graft_all(&live, |stale| {
+                say(format!("{stale}: has the fresh mount"));
+                containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
+            })
+            .await?;
+        for Ungrafted { stale, reason } in &ungrafted {
+            say(format!("{stale}: keeps the old mount: {reason}"));
+            let reason = Some(reason.clone());
+            containers.push(Container { who: stale.to_string(), fresh: false, reason });
+        }
+        outcome.containers = containers;
+        let mut record = self.book.read(name);
+        record.trouble = None;
+        record.unhealed = self.unhealed(ungrafted).await;
+        self.note(&record);
+
+        (outcome.earlier_units, outcome.open_files) = self.earlier(&generation).await?;
+        for unit in &outcome.earlier_units {
+            say(format!("{unit}: lives on until the last file of it is closed"));
+        }
+        for user in &outcome.open_files {
+            say(user.to_string());
+        }
+        Ok(outcome)
+    }
+
+    /// The mount that the host has now, and how long making it took; None where nobody needs one.
+    async fn fresh_mount(&self, spec: &Spec, config: &Config) -> Result<Option<(Mount, Duration)>> {
+        let name = self.name;
+        let found = self.host_mount().await?;
+        let started = Instant::now();
+        let deadline = started + config.mount_timeout;
+        let fresh = match found {
+            HostMount::Unknown => bail!("its mount cannot be asked for its state: too little memory?"),
+            HostMount::Lost(dead) => {
+                if !self.is_needed(dead.as_ref()).await? {
+                    self.mounter.unmount(name, Reason::Asked).await?;
+                    return Ok(None);
+                }
+                let mounted = self.mounter.mount(name, spec, config, true, deadline).await;
+                mounted
+                    .with_context(|| format!("its sshfs has died, and cannot mount {} anew", spec.remote))?;
+                self.mounter.mounted(name)?.context("the fresh mount is gone again")?
+            }
+            HostMount::Lives(old) => {
+                let replaced = self.mounter.replace(name, &old, spec, config, deadline).await;
+                replaced.with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?
+            }
+        };
+        Ok(Some((fresh, started.elapsed())))
+    }
+
+    /// The units of sshfs before this one that do not end, and what keeps them.
+    async fn earlier(&self, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
+        let mut running = self.mounter.running(self.name).await?;
+        running.retain(|generation| generation != live);
+        let (name, generations) = (self.name.clone(), running.clone());
+        let search = spawn_blocking(move || users::find(&name, &generations));
+        let users =
+            timeout(SEARCH_PATIENCE, search).await.context("the search for open files hangs")???;
+        if users.is_empty() {
+            // They need a moment to end.
+            running = self.mounter.lingering(self.name, Some(live)).await?;
+        }
+        Ok((running.iter().map(Generation::unit).collect(), users))
+    }
+}

@@ -1,0 +1,152 @@
+//! Another sshfs in the place of one that works, for new containers; those that run have the old one until they are
+//! given the new one ([`crate::heal`]).
+//!
+//! The new mount is made where nobody sees it, proven alive, and only then put in the place of the old one. Whoever kills
+//! this at any step leaves one of two working mounts at the mountpoint: what is attached nowhere ends with this process,
+//! and its sshfs with it.
+
+use super::{
+    MountError, Mounter, fuse, local,
+    mountinfo::{self, Mount},
+    probe::{self, Answer},
+    swap,
+};
+use crate::{
+    config::Config,
+    launcher::LaunchError,
+    volume::{Generation, Spec, VolumeName},
+};
+use nix::errno::Errno;
+use std::{fs, io};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout},
+};
+
+impl Mounter {
+    /// Puts a fresh mount in the place of `old`, whose sshfs ends with the last who uses it, and returns it. On an error
+    /// nothing has changed.
+    pub async fn replace(
+        &self,
+        name: &VolumeName,
+        old: &Mount,
+        spec: &Spec,
+        config: &Config,
+        deadline: Instant,
+    ) -> Result<Mount, MountError> {
+        if self.ask(old).await == Answer::Failed(probe::HIDDEN) {
+            return Err(MountError::Hidden(Box::new(old.clone())));
+        }
+        let started = Instant::now();
+        let generation = self.free_generation(name).await?;
+        let result = match self.mount_apart(&generation, spec, config, deadline).await {
+            Ok(trees) => self.put_in_place(name, old, trees).await.map_err(local("replacing the old mount")),
+            Err(e) => Err(e),
+        };
+        let fresh = match result {
+            Ok(fresh) => fresh,
+            Err(e) => {
+                // Beneath another mount it may be seen some day.
+                if !self.is_attached(&fuse::source(&generation, &spec.remote)) {
+                    self.end(&generation).await;
+                }
+                return Err(e);
+            }
+        };
+        let unit = generation.unit();
+        tracing::info!(
+            volume = %name, remote = %spec.remote, unit,
+            "volume {name}: mounted anew from {} in {} ms", spec.remote, started.elapsed().as_millis()
+        );
+        Ok(fresh)
+    }
+
+    async fn put_in_place(&self, name: &VolumeName, old: &Mount, trees: swap::Trees) -> io::Result<Mount> {
+        let mut top = old.clone();
+        // What an earlier restart left that was killed between two steps, or a kernel that cannot mount beneath: all of
+        // them work, so whoever comes now gets one or the other.
+        while self.covers_another(&top)? {
+            self.umount_within(super::UNMOUNT_PATIENCE, top.mountpoint.clone(), fuse::detach).await?;
+            top = self.mounted(name)?.ok_or(io::ErrorKind::NotFound)?;
+        }
+        // Detaching the last mount of a file system may wait for its server.
+        let swapped = spawn_blocking(move || swap::swap_on_host(&trees, &top));
+        timeout(super::UNMOUNT_PATIENCE, swapped)
+            .await
+            .map_err(|_| Errno::ETIMEDOUT)?
+            .map_err(io::Error::other)??;
+        let fresh = self.mounted(name)?.filter(|mount| mount.device != old.device);
+        fresh.ok_or_else(|| io::Error::other("the fresh mount does not show"))
+    }
+
+    fn is_attached(&self, source: &str) -> bool {
+        let view = self.paths.mountpoints();
+        let attached = |mount: &Mount| mount.source == source && mount.mountpoint.starts_with(&view);
+        mountinfo::own().map_or(true, |mounts| mounts.iter().any(attached))
+    }
+
+    fn covers_another(&self, top: &Mount) -> io::Result<bool> {
+        let mounts = mountinfo::own()?;
+        Ok(mounts.iter().any(|mount| mount.id == top.parent && mount.mountpoint == top.mountpoint))
+    }
+
+    /// Stops a unit whose mount has no place, and forgets it.
+    async fn end(&self, generation: &Generation) {
+        let unit = generation.unit();
+        if let Err(e) = self.launcher.stop(&unit).await {
+            tracing::warn!(volume = %generation.volume(), unit, "cannot stop {unit}, going on: {e}");
+        }
+        self.forget(generation);
+    }
+
+    /// The first generation that nothing runs as. What serves open files is never stopped by a mount.
+    pub(super) async fn free_generation(&self, name: &VolumeName) -> Result<Generation, LaunchError> {
+        let running = self.running(name).await?;
+        Ok(Generation::free(name, |generation| running.contains(generation)))
+    }
+
+    /// The generations of a volume that run. Forgets those that have ended by themselves; the files of the first stay with
+    /// the volume.
+    pub async fn running(&self, name: &VolumeName) -> Result<Vec<Generation>, LaunchError> {
+        let mut running = Vec::new();
+        for generation in self.generations(name) {
+            if self.launcher.runs(&generation.unit()).await? {
+                running.push(generation);
+            } else if generation != Generation::first(name) {
+                self.forget(&generation);
+            }
+        }
+        Ok(running)
+    }
+
+    /// Waits a little until none runs any more but `live`, and returns those that do: they serve files that are open.
+    pub async fn lingering(
+        &self,
+        name: &VolumeName,
+        live: Option<&Generation>,
+    ) -> Result<Vec<Generation>, LaunchError> {
+        let deadline = Instant::now() + super::END_PATIENCE;
+        loop {
+            let mut running = self.running(name).await?;
+            running.retain(|generation| Some(generation) != live);
+            if running.is_empty() || Instant::now() > deadline {
+                return Ok(running);
+            }
+            sleep(super::END_INTERVAL).await;
+        }
+    }
+
+    /// All generations that were started since boot and are not forgotten.
+    pub(super) fn generations(&self, name: &VolumeName) -> Vec<Generation> {
+        let files = fs::read_dir(self.paths.ssh_configs()).into_iter().flatten().flatten();
+        let generations = files.filter_map(|file| Generation::read(file.file_name().to_str()?, name));
+        generations.collect()
+    }
+
+    /// Removes the files of a generation that has ended.
+    pub(super) fn forget(&self, generation: &Generation) {
+        _ = fs::remove_file(self.paths.pinned_host_key(generation));
+        _ = fs::remove_file(self.paths.ssh_config_of(generation));
+        self.launcher.tidy(&generation.unit());
+    }
+}

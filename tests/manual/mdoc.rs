@@ -1,0 +1,55 @@
+//! Text in the language of man pages, mdoc(7), and the parts of a page that are generated.
+
+/// What `mandoc -T lint` finds good.
+const LONGEST_LINE: usize = 80;
+
+/// Text as roff shows it: its escape character, and the characters that it would make typographical ones of.
+pub fn text(plain: &str) -> String {
+    let mut escaped = String::new();
+    for c in plain.chars() {
+        match c {
+            '\\' => escaped.push_str("\\e"),
+            '\'' => escaped.push_str("\\(aq"),
+            '"' => escaped.push_str("\\(dq"),
+            '^' => escaped.push_str("\\(ha"),
+            '~' => escaped.push_str("\\(ti"),
+            '`' => escaped.push_str("\\(ga"),
+            _ => escaped.push(c),
+        }
+    }
+    // A line that begins with it is a request.
+    if escaped.starts_with('.') { format!("\\&{escaped}") } else { escaped }
+}
+
+/// A sentence of its own, in lines: a capital letter first, unless it is a program's name, a full stop last.
+pub fn sentence(plain: &str) -> String {
+    let mut letters = plain.chars();
+    let first = match letters.next() {
+        Some(letter) if !plain.starts_with("ssh") => letter.to_uppercase().to_string() + letters.as_str(),
+        _ => plain.to_owned(),
+    };
+    lines(&text(&(first.trim_end_matches('.').to_owned() + ".")))
+}
+
+/// Text in lines that are not longer than those of other pages.
+fn lines(text: &str) -> String {
+    let (mut lines, mut length) = (String::new(), 0);
+    for word in text.split(' ') {
+        if length > 0 {
+            let fits = length + 1 + word.len() <= LONGEST_LINE && !word.starts_with('.');
+            lines.push(if fits { ' ' } else { '\n' });
+            length = if fits { length + 1 } else { 0 };
+        }
+        lines += word;
+        length += word.len();
+    }
+    lines
+}
+
+/// The page with other lines between the two comments that mark a part of it.
+pub fn replace(page: &str, part: &str, lines: &str) -> String {
+    let (begin, end) = (format!(".\\\" generated: {part}\n"), format!(".\\\" end: {part}\n"));
+    let (before, rest) = page.split_once(&begin).unwrap_or_else(|| panic!("the page has no {begin:?}"));
+    let (_, after) = rest.split_once(&end).unwrap_or_else(|| panic!("the page has no {end:?}"));
+    format!("{before}{begin}{lines}{end}{after}")
+}
