@@ -53,9 +53,17 @@ fn set_counts_for_the_next_container_and_leaves_the_running_one(lab: &Lab) -> Re
         "{told}"
     );
     ensure!(container.exec(owner)? == before, "the running container sees the change");
+    // With a file open in the former mount, both are in order.
+    let reader = volume.start("changed-reader", "", "exec sleep 1000 < /d/file")?;
+    lab.host.sh("sshfs-docker restart changed")?;
+    ensure!(container.exec(owner)? == "4242", "the running container does not see it after the restart");
+    let report = Report::of(lab)?;
+    ensure!(report.is_fine(), "{:#}", report.json);
+    reader.remove()?;
     container.remove()?;
     volume.wait_until_unmounted()?;
-    ensure!(volume.run(owner)? == "4242", "the next one does not");
+    lab.host.sh("sshfs-docker set changed -o uid=4343")?;
+    ensure!(volume.run(owner)? == "4343", "the next one does not see what was set");
     volume.remove()?.success().map(drop)
 }
 

@@ -28,7 +28,7 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result<()> {
     let options = options(name, arguments)?;
     let users = users::of(Path::new(&facts.mountpoint))?;
-    let journal = journal(name, arguments.lines);
+    let journal = journal(name, facts.text("unit"), arguments.lines);
     if arguments.admin.json {
         let mut object = facts.json();
         object["options"] = json!(options);
@@ -107,7 +107,7 @@ fn options(name: &VolumeName, arguments: &cli::Status) -> Result<Options> {
 }
 
 /// The last lines of all that concerns the volume: what the daemon says of it, and its units.
-fn journal(name: &VolumeName, lines: u32) -> Result<Vec<String>, command::Unanswered> {
+fn journal(name: &VolumeName, unit: Option<&str>, lines: u32) -> Result<Vec<String>, command::Unanswered> {
     if lines == 0 {
         return Ok(Vec::new());
     }
@@ -115,7 +115,10 @@ fn journal(name: &VolumeName, lines: u32) -> Result<Vec<String>, command::Unansw
     let mut journalctl =
         command::of("journalctl", &["--quiet", "--no-pager", "--output=short-iso", "--lines", &count]);
     journalctl.arg(format!("VOLUME={name}"));
-    for unit in [Generation::first(name).unit(), healer(name), format!("sshfs-docker-agent@{name}.service")] {
+    let first = Generation::first(name).unit();
+    let units = [first.clone(), healer(name), format!("sshfs-docker-agent@{name}.service")];
+    // After a restart it is another one.
+    for unit in units.into_iter().chain(unit.filter(|unit| *unit != first).map(str::to_owned)) {
         // What a unit writes, and what systemd says of it.
         for field in ["_SYSTEMD_UNIT", "UNIT"] {
             journalctl.args(["+", &format!("{field}={unit}")]);
