@@ -187,6 +187,8 @@ fn judge_mount(
     answer: Answer,
 ) -> Option<Finding> {
     let path = mount.mountpoint.display();
+    // Its source begins with that.
+    let serves = mount.source.split('=').next().unwrap_or(name);
     let heal =
         format!("systemctl start sshfs-docker-heal@{name}.service; journalctl -u sshfs-docker-heal@{name}");
     if mount.filesystem != fuse::FILESYSTEM {
@@ -198,7 +200,7 @@ fn judge_mount(
     if !is_defined {
         return Some(Finding::problem(
             format!("{path} is mounted, and there is no volume {name}"),
-            format!("systemctl stop 'sshfs-docker-mount-{name}*.service'; umount --lazy {path}"),
+            format!("systemctl stop sshfs-docker-mount-{serves}.service; umount --lazy {path}"),
         ));
     }
     match answer {
