@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{heal::graft::Graft, launcher, mount::mountinfo::Device, paths::Paths, volume::VolumeName};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
 /// What `--help` of the program ends with.
@@ -169,6 +169,7 @@ pub struct Status {
 
 /// Arguments of `set`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["options", "unset", "password_stdin"])))]
 #[command(after_help = "\
 What is mounted stays as it is until the next mount: 'sshfs-docker restart VOLUME' makes one under running containers. Docker
 goes on showing the options of 'docker volume create'; 'sshfs-docker status VOLUME' shows those that count.

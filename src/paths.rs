@@ -9,7 +9,8 @@
 //! /var/lib/sshfs-docker/         0711 root
 //!   volumes/NAME.json            definition of a volume, 0600; schema 1
 //!   secrets/NAME                 the value of the `password` option, 0600, where the host has no systemd-creds;
-//!   secrets.encrypted/NAME       where it has: encrypted for the credential `_password` of the mount unit
+//!   secrets.encrypted/NAME       where it has: encrypted for the credential `_password` of the mount unit;
+//!                                in both, .next-NAME is a new one on its way there
 //!   mountpoints/NAME/            empty directories, 0000
 //!   mnt/                         a read-only bind mount of mountpoints/
 //!   mnt/NAME                     what Docker gets: sshfs is mounted here. While it is not, the path lies on the

@@ -15,6 +15,7 @@ mod lab;
 #[path = "../support/pages.rs"]
 mod pages;
 
+mod admin;
 mod agent;
 mod boot;
 mod causes;
@@ -72,7 +73,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 30] = [
+const THEMES: [(&str, &[Case]); 31] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -93,6 +94,7 @@ const THEMES: [(&str, &[Case]); 30] = [
     ("healing", healing::CASES),
     ("restart", restart::CASES),
     ("journal", journal::CASES),
+    ("admin", admin::CASES),
     ("inspect", inspect::CASES),
     ("metrics", metrics::CASES),
     ("killed", killed::CASES),

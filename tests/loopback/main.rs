@@ -26,6 +26,7 @@ mod ssh_command;
 mod sshd;
 mod world;
 
+mod admin;
 mod arguments;
 mod causes;
 mod check;
@@ -89,6 +90,7 @@ fn run() -> ExitCode {
         ("load", load::cases()),
         ("hung", hung::cases()),
         ("hostile", hostile::cases()),
+        ("admin", admin::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("arguments", arguments::cases()),
