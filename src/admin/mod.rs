@@ -6,6 +6,7 @@
 pub mod check;
 pub mod client;
 pub mod command_line;
+pub mod import;
 pub mod output;
 
 use anyhow::Result;
