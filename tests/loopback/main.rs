@@ -32,6 +32,7 @@ mod host_keys;
 mod hostile;
 mod hung;
 mod idle;
+mod import;
 mod killed;
 mod load;
 mod mounts;
@@ -95,6 +96,7 @@ fn run() -> ExitCode {
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("check", check::cases()),
+        ("import", import::cases()),
         ("restarts", restarts::cases()),
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),
