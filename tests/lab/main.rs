@@ -25,6 +25,7 @@ mod escapes;
 mod healing;
 mod hostile;
 mod idle;
+mod import;
 mod journal;
 mod killed;
 mod leaks;
@@ -64,7 +65,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 26] = [
+const THEMES: [(&str, &[Case]); 27] = [
     ("package", package::CASES),
     ("readme", readme::CASES),
     ("data", data::CASES),
@@ -77,6 +78,7 @@ const THEMES: [(&str, &[Case]); 26] = [
     ("agent", agent::CASES),
     ("errors", errors::CASES),
     ("check", check::CASES),
+    ("import", import::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),

@@ -192,6 +192,7 @@ async fn rehearse(
     left: &mut Option<String>,
 ) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let names: Vec<_> = candidate.options.keys().map(|name| options::shown(name)).collect();
     progress.note(Step::Options, State::Ok, names.join(", "));
     let checking = match (&candidate.spec.host_key, candidate.spec.host_key_policy) {
@@ -218,6 +219,7 @@ async fn rehearse(
     };
     let result = tokio::select! {
         result = work => result,
+        _ = hang_up.recv() => Err(anyhow::anyhow!("the terminal is gone; nothing was left behind")),
         _ = terminate.recv() => Err(anyhow::anyhow!("ended by SIGTERM; nothing was left behind")),
         _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; nothing was left behind")),
     };
@@ -255,7 +257,6 @@ async fn mount(
     };
     let result = loop {
         tokio::select! {
-            biased;
             Some(told) = events.recv() => hear(told, progress),
             result = &mut making => break result,
         }
