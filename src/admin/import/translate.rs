@@ -172,7 +172,7 @@ impl Translated {
                 self.drop(name, "the driver keeps host keys itself; put those you know into /etc/sshfs-docker/known_hosts");
             }
             ("workaround", Effect::Sshfs(form)) => self.add_workarounds(value, form),
-            (_, Effect::Impossible(reason)) => self.drop(name, reason),
+            (_, Effect::Impossible(reason)) => self.drop(name, reason.trim_end_matches("; leave it out")),
             (known, _) => self.insert(known, value.to_owned()),
         }
     }
