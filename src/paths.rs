@@ -31,6 +31,7 @@
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
 //!   credentials/NAME/            copies of keys, only where systemd is not PID 1
+//!   checks/PID/                  lib/ and run/ of the mount that 'sshfs-docker check' makes, as long as it runs
 //!   lock                         one daemon at a time
 //! ```
 
@@ -215,6 +216,12 @@ impl Paths {
     #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.runtime.join("credentials")
+    }
+
+    /// A place for each mount that is only tried.
+    #[must_use]
+    pub fn checks(&self) -> PathBuf {
+        self.runtime.join("checks")
     }
 
     /// The lock file.

@@ -32,6 +32,7 @@ mod escapes;
 mod healing;
 mod hostile;
 mod idle;
+mod import;
 mod inspect;
 mod journal;
 mod killed;
@@ -73,7 +74,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 31] = [
+const THEMES: [(&str, &[Case]); 32] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -87,6 +88,7 @@ const THEMES: [(&str, &[Case]); 31] = [
     ("errors", errors::CASES),
     ("causes", causes::CASES),
     ("check", check::CASES),
+    ("import", import::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),

@@ -36,6 +36,7 @@ mod host_keys;
 mod hostile;
 mod hung;
 mod idle;
+mod import;
 mod killed;
 mod load;
 mod mounts;
@@ -101,6 +102,7 @@ fn run() -> ExitCode {
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("check", check::cases()),
+        ("import", import::cases()),
         ("restarts", restarts::cases()),
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),

@@ -10,6 +10,7 @@ use anstyle::Style;
 use serde::{Serialize, Serializer};
 use std::{
     fmt,
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -145,10 +146,15 @@ impl Progress {
         }
         let line = Line { step, state, detail: detail.into(), took: self.since.elapsed() };
         self.since = Instant::now();
-        if self.is_shown {
-            anstream::println!("{line}");
-        }
+        self.show(&line);
         self.lines.push(line);
+    }
+
+    fn show(&self, line: &impl fmt::Display) {
+        if self.is_shown {
+            // Nobody need read it to the end (`| head`), and the mount must be taken away all the same.
+            _ = writeln!(anstream::stdout(), "{line}");
+        }
     }
 
     /// Whether a step has ended.
@@ -286,8 +292,8 @@ impl Progress {
         // Of a later one, too: what a server says is out of order.
         let step = if self.is_over(step) { next } else { step };
         self.note(step, State::Failed, sentence);
-        if let (Step::HostKey, Some(key), true) = (step, &self.shown_key, self.is_shown) {
-            anstream::println!("         the server shows {} {}", key.kind, key.fingerprint);
+        if let (Step::HostKey, Some(key)) = (step, &self.shown_key) {
+            self.show(&format!("         the server shows {} {}", key.kind, key.fingerprint));
         }
     }
 }
