@@ -37,6 +37,9 @@ const OURS_ALONE: &[&str] = &[
 /// What plain sshfs "says" of a server whose key it does not check.
 const MOUNTED: &str = "(mounted)";
 
+/// The same of one that does not answer.
+const SILENT: &str = "(nothing)";
+
 /// What both told of a cause.
 struct Told {
     ours: String,
@@ -79,12 +82,15 @@ pub fn each_cause_has_one_text_where_plain_sshfs_has_few() {
     }
     let ours: BTreeSet<_> = told.values().map(|told| &told.ours).collect();
     let mounted = by_text.remove(MOUNTED).unwrap_or_default();
+    let silent = by_text.remove(SILENT).unwrap_or_default();
     println!(
-        "fault-count: causes_provoked={} causes_identified={} plain_sshfs_texts={} plain_sshfs_mounted={}",
+        "fault-count: causes_provoked={} causes_identified={} plain_sshfs_texts={} plain_sshfs_mounted={} \
+         plain_sshfs_silent={}",
         told.len(),
         identified.len(),
         by_text.len(),
-        mounted.len()
+        mounted.len(),
+        silent.len()
     );
     assert!(error_page::head().contains(&format!("Of {} causes", told.len())), "the head of docs/errors.md");
     assert_eq!((identified.len(), ours.len()), (told.len(), told.len()), "one sentence for each cause");
@@ -136,7 +142,7 @@ fn plain(fault: &Fault) -> Option<String> {
     let said = String::from_utf8_lossy(&said).trim().replace(&*mountpoint.to_string_lossy(), "/mnt");
     Some(match output.status.code() {
         Some(0) => MOUNTED.to_owned(),
-        Some(124) => format!("(nothing within {PATIENCE} s)"),
+        Some(124) => SILENT.to_owned(),
         _ => fault.in_general(&said),
     })
 }
