@@ -25,9 +25,8 @@ use nix::{
 use std::{
     env,
     ffi::OsString,
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::MetadataExt,
     path::Path,
     process::{Command, ExitCode, ExitStatus, Stdio},
     sync::mpsc,
@@ -78,6 +77,17 @@ pub fn run(connection: Option<u32>, agent: Option<&Path>, argv: &[OsString]) -> 
     }
 }
 
+/// Whether a connection is known to be gone, and so nobody has lost a mount: a restart was killed before its mount had a
+/// place, and sshfs found none when it began to serve it.
+fn was_unmounted(connection: u32) -> bool {
+    // Where they are not mounted, the directory belongs to the file system of the one above.
+    let device =
+        |path: &Path| path.metadata().map(|metadata| std::os::unix::fs::MetadataExt::dev(&metadata)).ok();
+    let control = Path::new(CONNECTIONS);
+    let is_shown = control.parent().is_some_and(|above| device(above) != device(control));
+    is_shown && !control.join(connection.to_string()).exists()
+}
+
 /// Whether a file system is still mounted somewhere whose sshfs has ended. That sshfs says success also when its
 /// connection was aborted. Where the control files of FUSE are not mounted, nothing is known.
 fn still_mounted(connection: u32) -> bool {
@@ -90,16 +100,6 @@ fn still_mounted(connection: u32) -> bool {
         sleep(Duration::from_millis(10));
     }
     false
-}
-
-/// Whether a connection is known to be gone, and so nobody has lost a mount: a restart was killed before its mount had a
-/// place, and sshfs found none when it began to serve it.
-fn was_unmounted(connection: u32) -> bool {
-    // Where they are not mounted, the directory belongs to the file system of the one above.
-    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
-    let control = Path::new(CONNECTIONS);
-    let is_shown = control.parent().is_some_and(|above| device(above) != device(control));
-    is_shown && !control.join(connection.to_string()).exists()
 }
 
 fn supervise(argv: &[OsString]) -> io::Result<ExitStatus> {
