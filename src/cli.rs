@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::{heal::graft::Graft, launcher, mount::mountinfo::Device, paths::Paths, volume::VolumeName};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use std::{ffi::OsString, path::PathBuf};
 
 /// What `--help` of the program ends with.
@@ -83,6 +83,11 @@ pub enum Command {
     /// takes it away again. Neither a volume nor a host key is left behind, and nothing on the server: what is written there
     /// is one file of its own, which is removed.
     Check(Check),
+    /// Take over the volumes of the plugin vieux/sshfs, or of a fork of it
+    ///
+    /// Shows what becomes of each volume and changes nothing, unless --apply is given. Nothing is deleted, neither on the
+    /// server nor of the plugin's.
+    Import(Import),
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -169,6 +174,7 @@ pub struct Status {
 
 /// Arguments of `set`.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["options", "unset", "password_stdin"])))]
 #[command(after_help = "\
 What is mounted stays as it is until the next mount: 'sshfs-docker restart VOLUME' makes one under running containers. Docker
 goes on showing the options of 'docker volume create'; 'sshfs-docker status VOLUME' shows those that count.
@@ -210,6 +216,25 @@ pub struct Check {
     /// What the volume is called in the command that creates it
     #[arg(long, value_name = "VOLUME")]
     pub name: Option<VolumeName>,
+    /// What every command of the administrator understands.
+    #[command(flatten)]
+    pub admin: Admin,
+}
+
+/// Options of `import`.
+#[derive(Args, Debug)]
+pub struct Import {
+    /// The state file of the plugin, where it is not at the place that Docker's settings of the plugin name
+    pub file: Option<PathBuf>,
+    /// Create the volumes
+    #[arg(long)]
+    pub apply: bool,
+    /// The directory that the plugin sees as /root/.ssh, where Docker's settings of the plugin do not name it (sshkey.source)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub keys: Option<PathBuf>,
+    /// Where Docker keeps plugins
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/docker/plugins")]
+    pub plugins: PathBuf,
     /// What every command of the administrator understands.
     #[command(flatten)]
     pub admin: Admin,

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
         Command::Check(options) => admin::check::run(&options),
+        Command::Import(options) => admin::import::run(&options),
         Command::Measure { no_write, mountpoint } => admin::check::measure(&mountpoint, !no_write),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }

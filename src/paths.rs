@@ -9,7 +9,8 @@
 //! /var/lib/sshfs-docker/         0711 root
 //!   volumes/NAME.json            definition of a volume, 0600; schema 1
 //!   secrets/NAME                 the value of the `password` option, 0600, where the host has no systemd-creds;
-//!   secrets.encrypted/NAME       where it has: encrypted for the credential `_password` of the mount unit
+//!   secrets.encrypted/NAME       where it has: encrypted for the credential `_password` of the mount unit;
+//!                                in both, .next-NAME is a new one on its way there
 //!   mountpoints/NAME/            empty directories, 0000
 //!   mnt/                         a read-only bind mount of mountpoints/
 //!   mnt/NAME                     what Docker gets: sshfs is mounted here. While it is not, the path lies on the
@@ -30,6 +31,7 @@
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
 //!   agent/                       empty outside of those units
 //!   credentials/NAME/            copies of keys, only where systemd is not PID 1
+//!   checks/PID/                  lib/ and run/ of the mount that 'sshfs-docker check' makes, as long as it runs
 //!   lock                         one daemon at a time
 //! ```
 
@@ -214,6 +216,12 @@ impl Paths {
     #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.runtime.join("credentials")
+    }
+
+    /// A place for each mount that is only tried.
+    #[must_use]
+    pub fn checks(&self) -> PathBuf {
+        self.runtime.join("checks")
     }
 
     /// The lock file.

@@ -9,6 +9,7 @@ mod command;
 pub mod command_line;
 pub mod doctor;
 pub mod forget_host_key;
+pub mod import;
 pub mod metrics;
 pub mod output;
 pub mod set;

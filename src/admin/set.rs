@@ -58,8 +58,6 @@ struct Report {
 /// Changes options.
 pub fn run(arguments: &cli::Set) -> Result<bool> {
     let mut options = given(&arguments.options)?;
-    let nothing = options.is_empty() && arguments.unset.is_empty() && !arguments.password_stdin;
-    ensure!(!nothing, "nothing to change: name an option with -o, --unset or --password-stdin");
     if arguments.password_stdin {
         options.insert("password".to_owned(), password(stdin().lock())?);
     }

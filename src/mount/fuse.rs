@@ -120,7 +120,7 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|e| device_error(&e))?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
@@ -160,7 +160,7 @@ pub fn mount_detached(mountpoint: &Path, source: &str, options: &[Setting]) -> R
     apart.unwrap_or(Err(FuseError::Mount(Errno::EIO)))
 }
 
-fn device_error(error: io::Error) -> FuseError {
+fn device_error(error: &io::Error) -> FuseError {
     FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 

@@ -408,6 +408,16 @@ pub fn names_meant(entry: &'static Entry) -> Vec<&'static str> {
     }
 }
 
+/// Whether a comma in the value of this option is the end of it, and another option follows.
+#[must_use]
+pub fn comma_separates(entry: &'static Entry) -> bool {
+    match names_meant(entry).first().and_then(|name| find(name)).map(|entry| entry.effect) {
+        Some(Sshfs(value) | Ssh(value) | Kernel(value)) => !value.may_contain_comma(),
+        Some(NoEffect) => true,
+        _ => false,
+    }
+}
+
 /// The name under which sshfs switches off a flag that it may have on by itself.
 #[must_use]
 pub fn opposite_of_sshfs(name: &str) -> Option<&'static str> {

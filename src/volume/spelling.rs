@@ -44,15 +44,8 @@ impl Given {
             nearest: catalogue::nearest(key),
         })?;
         let names = catalogue::names_meant(entry);
-        let comma_separates = match names.first().and_then(|name| catalogue::find(name)).map(|e| e.effect) {
-            Some(Effect::Sshfs(value) | Effect::Ssh(value) | Effect::Kernel(value)) => {
-                !value.may_contain_comma()
-            }
-            Some(Effect::NoEffect) => true,
-            _ => false,
-        };
         let (text, further) = match text.split_once(',') {
-            Some((text, further)) if comma_separates => (text, Some(further)),
+            Some((text, further)) if catalogue::comma_separates(entry) => (text, Some(further)),
             _ => (text, None),
         };
         if text.chars().any(char::is_control) {

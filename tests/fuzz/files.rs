@@ -2,6 +2,7 @@
 
 use crate::{Check, Target, assert_readable, examples};
 use sshfs_docker::{
+    admin::import::{state, translate},
     config::Config,
     heal::record::{HealingBook, Pace},
     health::Health,
@@ -12,7 +13,7 @@ use sshfs_docker::{
     store::{self, Store},
     uptime::Uptime,
     volume::{
-        VolumeName,
+        Policy, Spec, VolumeName,
         catalogue::{self, Effect},
     },
 };
@@ -32,6 +33,7 @@ pub fn targets() -> Vec<Target> {
         target("references", || examples(REFERENCES), || JSON.to_vec(), references),
         target("healing", || examples(RECORDS), || JSON.to_vec(), healing),
         target("health", || examples(HEALTH), || JSON.to_vec(), health),
+        target("plugin_state", || examples(PLUGIN_STATES), || [JSON, PLUGIN_WORDS].concat(), plugin_state),
         target("configuration", configurations, || vec!["\n[options]\n", " = ", "'''"], configuration),
     ]
 }
@@ -184,6 +186,59 @@ fn healing(root: TempDir) -> Check {
         assert_eq!(again.pace(now), record.pace(now));
         book.forget_gone(&name(), &[]).unwrap();
         assert!(book.read(&name()).unhealed.is_empty());
+    })
+}
+
+const PLUGIN_STATES: &[&str] = &[
+    r#"{"data":{"Password":"","Sshcmd":"alice@storage:/srv/data","Port":"22","Options":["IdentityFile=/root/.ssh/k","reconnect"],"Mountpoint":"/mnt/volumes/e8"}}"#,
+    r#"{"a":{"Password":"hunter2-s3cr3t","Sshcmd":"-p 22 a@h:/x -o uid=1,gid=1","Port":"","Options":null,"Mountpoint":"/m"},"":{}}"#,
+    r#"{"b":{"Name":"b","MountPoint":"/m","RefCount":1,"Options":["auto_cache,big_writes","workaround=nodelay:rename"],"SSHCmd":"h:","IdentityFile":"~/.ssh/k","Ephemeral":true,"Password":"","Port":"2222"}}"#,
+    r#"{"c":{"Sshcmd":"h:/x","Options":["Password=hunter2-s3cr3t","StrictHostKeyChecking=no","Ciphers=a,b"]}}"#,
+];
+
+const PLUGIN_WORDS: &[&str] = &[
+    "\"Options\":[",
+    "\"Sshcmd\":\"",
+    "\"Password\":\"",
+    "/root/.ssh/",
+    "-o",
+    "-p",
+    "workaround=",
+    "uid=1,",
+];
+
+fn plugin_state(_root: TempDir) -> Check {
+    let keys = translate::Keys {
+        directory: "/keys".into(),
+        files: ["id_rsa".to_owned()].into(),
+        volumes: Some("/volumes".into()),
+    };
+    Box::new(move |input| {
+        let recorded = match state::parse(&crate::text(input)) {
+            Ok(recorded) => recorded,
+            Err(e) => return assert_readable(&e.to_string()),
+        };
+        for recorded in recorded {
+            let old = match recorded.volume {
+                Ok(old) => old,
+                Err(e) => {
+                    assert_readable(&e.to_string());
+                    continue;
+                }
+            };
+            let new = translate::translate(&old, &keys);
+            for note in &new.notes {
+                assert_readable(&note.becomes);
+            }
+            for (name, value) in &new.options {
+                let entry = catalogue::find(name).expect("options are those of the catalogue");
+                assert!(!matches!(entry.effect, Effect::Impossible(_)), "{name}");
+                assert!(name != "password" && value.len() <= input.len() + 64, "{name}");
+            }
+            if let Err(e) = Spec::parse(&new.options, new.password.is_some(), &Policy::default()) {
+                assert_readable(&e.to_string());
+            }
+        }
     })
 }
 

@@ -4,6 +4,8 @@
 //! the other as the SSH server. Cases of a pairing share two booted hosts and run in order; each makes the
 //! volumes it needs and removes them. One can be run alone: `cargo test --test lab -- NAME`.
 
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/hostile_sftp.rs"]
 mod hostile_sftp;
 #[path = "../support/isolation.rs"]
@@ -13,8 +15,10 @@ mod lab;
 #[path = "../support/pages.rs"]
 mod pages;
 
+mod admin;
 mod agent;
 mod boot;
+mod causes;
 mod check;
 mod connection;
 mod container_faults;
@@ -28,10 +32,13 @@ mod escapes;
 mod healing;
 mod hostile;
 mod idle;
+mod import;
+mod inspect;
 mod journal;
 mod killed;
 mod leaks;
 mod load;
+mod metrics;
 mod package;
 mod policies;
 mod reboot;
@@ -67,7 +74,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 27] = [
+const THEMES: [(&str, &[Case]); 32] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -79,7 +86,9 @@ const THEMES: [(&str, &[Case]); 27] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("causes", causes::CASES),
     ("check", check::CASES),
+    ("import", import::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
     ("connection", connection::CASES),
@@ -87,6 +96,9 @@ const THEMES: [(&str, &[Case]); 27] = [
     ("healing", healing::CASES),
     ("restart", restart::CASES),
     ("journal", journal::CASES),
+    ("admin", admin::CASES),
+    ("inspect", inspect::CASES),
+    ("metrics", metrics::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
     ("engine", engine::CASES),

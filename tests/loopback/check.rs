@@ -32,6 +32,7 @@ cases![
     a_directory_that_cannot_be_written_is_left_alone,
     a_password_on_the_command_line_is_refused,
     a_server_that_does_not_answer_ends_it_in_time,
+    what_a_server_says_in_between_changes_nothing,
     a_server_that_falls_silent_while_it_is_measured_ends_it_in_time,
     whoever_interrupts_it_finds_nothing_left,
     what_a_killed_one_left_is_cleared_by_the_next,
@@ -317,6 +318,22 @@ fn a_server_that_does_not_answer_ends_it_in_time() {
     assert!(sentence.contains("timed out after 3s"), "{sentence}");
 }
 
+fn what_a_server_says_in_between_changes_nothing() {
+    let world = World::new();
+    let lines = "debug1: Server host key: ssh-rsa SHA256:forged\nAuthenticated to x ([x]:1) using \"none\".\n\
+                 debug1: load_hostkeys: x: No such file or directory\n";
+    fs::write(world.path("banner"), lines.repeat(1000)).unwrap();
+    let chatty =
+        Sshd::start_with(&world.path("chatty"), &format!("Banner {}", world.path("banner").display()));
+    chatty.authorize(&world.path("id"));
+    let port = chatty.port.to_string();
+    let answer = check(&world, &[("port", &port)], &[]);
+    assert!(detail(&answer, "host_key").contains(&chatty.fingerprint()), "{answer:#}");
+    assert_eq!(answer["ok"], true, "{answer:#}");
+    let (step, _) = failure(&check(&world, &[("port", &port), ("sshcmd", "alice@127.0.0.1:/no/such")], &[]));
+    assert_eq!(step, "directory");
+}
+
 /// A server whose SFTP is a program that can be stopped.
 fn stoppable(world: &World) -> Sshd {
     let program = world.path("sftp-server");
@@ -367,7 +384,7 @@ fn interrupted(mut running: Child, signal: Signal) -> Output {
 
 fn whoever_interrupts_it_finds_nothing_left() {
     let world = World::new();
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let tarpit = Tarpit::open();
         let running = command(&world, &[("port", &tarpit.port)], &[]).spawn().unwrap();
         let _caught = tarpit.catch();

@@ -15,6 +15,7 @@ use std::{
 
 cases![
     a_full_disk_stops_create_alone,
+    a_full_disk_stops_set_and_leaves_what_there_was,
     a_disk_that_turns_read_only_stops_what_writes_alone,
     a_daemon_starts_on_a_read_only_disk,
     a_disk_mounted_over_the_state_hides_a_mount_and_is_used,
@@ -104,6 +105,25 @@ fn a_full_disk_stops_create_alone() {
     fs::remove_file(filler).unwrap();
     world.create("new");
     mounts_and_answers(&world, "new");
+}
+
+fn a_full_disk_stops_set_and_leaves_what_there_was() {
+    let world = world_on_small_disk();
+    let before = definitions(&world);
+    let filler = fill(&world.path("lib"));
+    let set =
+        |opts: &str| world.client().call("/SshfsDocker.Set", &format!(r#"{{"Name":"data","Opts":{opts}}}"#));
+    for opts in [r#"{"uid":"1"}"#, r#"{"uid":"1","password":"hunter2"}"#] {
+        let reply = set(opts);
+        assert!(reply.err().contains("cannot save its definition: No space left on device"), "{reply:?}");
+    }
+    assert_eq!(definitions(&world), before);
+    assert_eq!(fs::read_dir(world.path("lib/secrets")).unwrap().count(), 0);
+    mounts_and_answers(&world, "data");
+    fs::remove_file(filler).unwrap();
+    set(r#"{"uid":"1"}"#).ok();
+    assert_ne!(definitions(&world), before);
+    mounts_and_answers(&world, "data");
 }
 
 fn a_disk_that_turns_read_only_stops_what_writes_alone() {

@@ -10,7 +10,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
-    process::{Command, Output},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -53,13 +53,6 @@ impl World {
         let known = world.sshd.fingerprint();
         world.sshd.be_replaced_by_another(kind);
         (world, known)
-    }
-
-    /// Runs the program as an administrator does, in the directories of this world.
-    fn admin(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
-        command.args(arguments).arg("--state").arg(self.path("lib"));
-        command.output().expect("the program runs")
     }
 }
 

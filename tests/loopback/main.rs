@@ -26,6 +26,7 @@ mod ssh_command;
 mod sshd;
 mod world;
 
+mod admin;
 mod arguments;
 mod causes;
 mod check;
@@ -35,6 +36,7 @@ mod host_keys;
 mod hostile;
 mod hung;
 mod idle;
+mod import;
 mod killed;
 mod load;
 mod mounts;
@@ -89,6 +91,7 @@ fn run() -> ExitCode {
         ("load", load::cases()),
         ("hung", hung::cases()),
         ("hostile", hostile::cases()),
+        ("admin", admin::cases()),
         ("killed", killed::cases()),
         ("protocol", protocol::cases()),
         ("arguments", arguments::cases()),
@@ -99,6 +102,7 @@ fn run() -> ExitCode {
         ("references", references::cases()),
         ("errors", errors::cases()),
         ("check", check::cases()),
+        ("import", import::cases()),
         ("restarts", restarts::cases()),
         ("host_keys", host_keys::cases()),
         ("idle", idle::cases()),

@@ -12,8 +12,10 @@ use nix::{
 };
 use std::{
     fs,
+    io::Write,
     net::TcpStream,
     path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
     thread::{self, JoinHandle},
 };
 use tempfile::TempDir;
@@ -153,6 +155,33 @@ impl World {
             _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
         }
         wait_for(|| self.processes("ssh -x -a").is_empty(), "ssh has ended");
+    }
+
+    /// Runs the program as an administrator does, in the directories of this world.
+    pub fn admin(&self, arguments: &[&str]) -> Output {
+        self.admin_with_input(arguments, "")
+    }
+
+    /// The same with something on its standard input.
+    pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"))
+            .args(arguments)
+            .arg("--socket")
+            .arg(self.daemon.socket())
+            .arg("--configuration")
+            .arg(self.path("etc"))
+            .arg("--state")
+            .arg(self.path("lib"))
+            .arg("--runtime")
+            .arg(self.path("run"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        // One that fails before it reads has closed it.
+        _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("the program ends")
     }
 
     /// Whether the kernel has the volume mounted.

@@ -4,6 +4,7 @@
 //! `docker run` would, with the same launcher in the same sandbox. What ssh says at LogLevel=DEBUG1 tells how far it is. Only
 //! that, the name of the unit and a copy of the learnt host keys are other than a volume's.
 
+mod candidate;
 mod measure;
 mod progress;
 mod rehearsal;
@@ -12,24 +13,19 @@ mod transcript;
 pub use measure::run as measure;
 
 use crate::{
-    admin::{self, command_line, output},
+    admin::{self, output},
     cli::Check,
-    config::Config,
-    launcher,
-    volume::{
-        Remote, Secret, Spec, VolumeName,
-        options::{self, Options, Setting},
-        policy::HostKeyPolicy,
-    },
+    volume::{VolumeName, options, policy::HostKeyPolicy},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use candidate::Candidate;
 use measure::{Finding, Measuring, Speed};
 use nix::unistd::Uid;
 use progress::{Checking, Line, Progress, State, Step};
 use rehearsal::{Rehearsal, clear_abandoned};
 use serde::Serialize;
 use std::{
-    io::{self, BufRead},
+    io,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -40,9 +36,6 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use transcript::{Event, Told};
-
-/// More than a password may have ([`options::check_password`]), so that a longer one is refused and not cut.
-const MOST_PASSWORD: u64 = 2048;
 
 /// What ssh said before the mount was there may still be on its way through the processes between.
 const ON_ITS_WAY: Duration = Duration::from_millis(300);
@@ -57,8 +50,6 @@ struct Outcome {
     write_bytes_per_second: Option<u64>,
     read_bytes_per_second: Option<u64>,
     create: Option<String>,
-    /// Files on the server that could not be removed.
-    left: Option<String>,
 }
 
 /// What was measured.
@@ -69,14 +60,6 @@ struct Figures {
     read: Option<Speed>,
 }
 
-/// A volume that is to be tried.
-struct Candidate {
-    options: Options,
-    password: Option<Secret>,
-    config: Config,
-    spec: Spec,
-}
-
 /// Runs the command.
 #[must_use]
 pub fn run(check: &Check) -> ExitCode {
@@ -85,19 +68,18 @@ pub fn run(check: &Check) -> ExitCode {
 
 fn try_run(check: &Check) -> Result<bool> {
     ensure!(Uid::effective().is_root(), "only root may make mounts: use sudo");
-    let options = options_of(check)?;
-    let password = check.password_stdin.then(|| read_password(io::stdin().lock())).transpose()?;
-    let name = check.name.clone().or_else(|| suggested_name(&check.sshcmd));
+    let options = candidate::options_of(check)?;
+    let password = check.password_stdin.then(|| candidate::read_password(io::stdin().lock())).transpose()?;
+    let name = check.name.clone().or_else(|| candidate::suggested_name(&check.sshcmd));
     let name = name.map_or_else(|| VolumeName::new("data"), Ok)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut progress = Progress::new(!check.admin.json);
     let mut figures = Figures::default();
-    let mut left = None;
     let result = runtime.block_on(async {
         clear_abandoned(&check.admin.layout).await;
-        let judged = judge(check, &options, password).await;
+        let judged = Candidate::judge(check, &options, password).await;
         match judged {
-            Ok(candidate) => rehearse(check, &candidate, &mut progress, &mut figures, &mut left).await,
+            Ok(candidate) => rehearse(check, &candidate, &mut progress, &mut figures).await,
             Err(sentence) => {
                 progress.note(Step::Options, State::Failed, sentence);
                 Ok(())
@@ -106,9 +88,8 @@ fn try_run(check: &Check) -> Result<bool> {
     });
     // Not waiting for threads that may hang in a system call.
     runtime.shutdown_background();
-    result?;
-    let good = progress.is_good();
-    let create = good.then(|| create_line(&name, options, check.password_stdin));
+    let good = progress.is_good() && result.is_ok();
+    let create = good.then(|| candidate::create_line(&name, options, check.password_stdin));
     if check.admin.json {
         output::json(&Outcome {
             ok: good,
@@ -118,69 +99,20 @@ fn try_run(check: &Check) -> Result<bool> {
             write_bytes_per_second: figures.write.map(Speed::bytes_per_second),
             read_bytes_per_second: figures.read.map(Speed::bytes_per_second),
             create,
-            left: left.clone(),
         })?;
     } else if let Some(create) = create {
         if check.password_stdin {
             anstream::println!(
                 "\nPut the password into a file that only root can read, then create the volume:"
             );
-            anstream::println!("  install -m 600 /dev/stdin {}", password_file(&name));
+            anstream::println!("  install -m 600 /dev/stdin {}", candidate::password_file(&name));
         } else {
             anstream::println!("\nTo create the volume:");
         }
         anstream::println!("  {create}");
     }
-    if let Some(file) = left {
-        bail!("the file {file} may be left in the remote directory: the mount failed before it was removed");
-    }
+    result?;
     Ok(good)
-}
-
-/// The options as Docker would send them.
-fn options_of(check: &Check) -> Result<Options> {
-    let mut options = Options::from([("sshcmd".to_owned(), check.sshcmd.clone())]);
-    for option in &check.options {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        if name.eq_ignore_ascii_case("password") {
-            bail!(
-                "a password on a command line can be seen by every user of this host (ps) and is kept in the history of \
-                 the shell: use '-o password_file=FILE' or '--password-stdin'"
-            );
-        }
-        if options.insert(name.to_owned(), value.to_owned()).is_some() {
-            bail!("the option '{}' is given twice", options::shown(name));
-        }
-    }
-    Ok(options)
-}
-
-/// The first line.
-fn read_password(input: impl BufRead) -> Result<Secret> {
-    let mut line = zeroize::Zeroizing::new(String::new());
-    input.take(MOST_PASSWORD).read_line(&mut line).context("cannot read the password")?;
-    let password = line.strip_suffix('\n').unwrap_or(&line);
-    options::check_password(password)?;
-    Ok(Secret::new(password.to_owned()))
-}
-
-/// Judges as Create does. The error is its sentence.
-async fn judge(check: &Check, options: &Options, password: Option<Secret>) -> Result<Candidate, String> {
-    let file = check.admin.layout.paths().config_file();
-    let refuse = |e| format!("the driver refuses to create or mount volumes: {}: {e}", file.display());
-    let mut config = Config::read(&file).map_err(refuse)?;
-    let spec = Spec::parse(options, password.is_some(), &config.policy).map_err(|e| e.to_string())?;
-    for (option, source) in spec.credential_files() {
-        launcher::check_source(source).await.map_err(|e| format!("{option}: {e}"))?;
-    }
-    if let Some(agent) = &spec.agent {
-        launcher::check_agent(agent).await.map_err(|e| format!("IdentityAgent: {e}"))?;
-    }
-    // Not an option of the volume: those are judged as they were given. Fixed ones hold on jump hosts, too.
-    let fixed = &mut config.policy.forced.sshfs;
-    fixed.retain(|setting| setting.name != "LogLevel");
-    fixed.push(Setting { name: "LogLevel", value: Some("DEBUG1".to_owned()) });
-    Ok(Candidate { options: options.clone(), password, config, spec })
 }
 
 /// Makes the mount and takes it away, whatever happens in between.
@@ -189,9 +121,9 @@ async fn rehearse(
     candidate: &Candidate,
     progress: &mut Progress,
     figures: &mut Figures,
-    left: &mut Option<String>,
 ) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hang_up = signal(SignalKind::hangup())?;
     let names: Vec<_> = candidate.options.keys().map(|name| options::shown(name)).collect();
     progress.note(Step::Options, State::Ok, names.join(", "));
     let checking = match (&candidate.spec.host_key, candidate.spec.host_key_policy) {
@@ -218,18 +150,29 @@ async fn rehearse(
     };
     let result = tokio::select! {
         result = work => result,
-        _ = terminate.recv() => Err(anyhow::anyhow!("ended by SIGTERM; nothing was left behind")),
-        _ = interrupt.recv() => Err(anyhow::anyhow!("interrupted; nothing was left behind")),
+        _ = hang_up.recv() => Err(anyhow!("the terminal is gone")),
+        _ = terminate.recv() => Err(anyhow!("ended by SIGTERM")),
+        _ = interrupt.recv() => Err(anyhow!("interrupted")),
     };
     if let Some(measuring) = &mut measuring {
         measuring.stop().await;
     }
     let remains = rehearsal.clear().await;
-    if let Some(measuring) = measuring {
-        *left = measuring.end().await.map(|file| file.to_string_lossy().into_owned());
-    }
+    let left = match measuring {
+        Some(measuring) => measuring.end().await,
+        None => None,
+    };
     ensure!(remains.is_empty(), "cannot remove {}", shown(&remains));
-    result
+    match left {
+        Some(file) => {
+            let file = file.display();
+            let last = result.err().map(|e| format!("{e:#}; ")).unwrap_or_default();
+            bail!(
+                "{last}the file {file} may be left in the remote directory: the mount failed before it was removed"
+            )
+        }
+        None => result.map_err(|e| anyhow!("{e:#}; nothing was left behind")),
+    }
 }
 
 fn shown(paths: &[PathBuf]) -> String {
@@ -255,7 +198,6 @@ async fn mount(
     };
     let result = loop {
         tokio::select! {
-            biased;
             Some(told) = events.recv() => hear(told, progress),
             result = &mut making => break result,
         }
@@ -349,54 +291,4 @@ fn note_finding(finding: Finding, progress: &mut Progress, figures: &mut Figures
 fn rate(speed: Speed) -> String {
     let tenths = speed.bytes_per_second() / 100_000;
     format!("{}.{} MB/s", tenths / 10, tenths % 10)
-}
-
-fn create_line(name: &VolumeName, mut options: Options, has_password: bool) -> String {
-    if has_password {
-        options.insert("password_file".to_owned(), password_file(name));
-    }
-    command_line::create_volume(name, &options)
-}
-
-fn password_file(name: &VolumeName) -> String {
-    format!("/etc/sshfs-docker/{name}.password")
-}
-
-/// The last part of the path, or the host, as far as a volume may be called that.
-fn suggested_name(sshcmd: &str) -> Option<VolumeName> {
-    let remote = Remote::parse(sshcmd).ok()?;
-    let host = remote.host();
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    let names = remote.path().rsplit('/').chain([host.as_str()]).map(|word| {
-        let word: String = word.chars().map(|c| if is_allowed(c) { c } else { '-' }).take(40).collect();
-        word.trim_matches(['-', '.', '_']).to_owned()
-    });
-    // Docker takes a name of one letter for a drive of Windows.
-    let mut long_enough = names.filter(|name| name.len() > 1);
-    long_enough.find_map(|name| VolumeName::new(&name).ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_volume_is_called_like_its_directory_or_its_host() {
-        for (sshcmd, name) in [
-            ("alice@storage:/srv/data", Some("data")),
-            ("alice@storage:/srv/my data/", Some("my-data")),
-            ("alice@storage:", Some("storage")),
-            ("sftp://alice@storage:22/x", Some("storage")),
-            ("alice@h:x", None),
-        ] {
-            assert_eq!(suggested_name(sshcmd).as_ref().map(VolumeName::as_str), name, "{sshcmd}");
-        }
-    }
-
-    #[test]
-    fn a_password_is_one_line() {
-        let read = |text: &str| read_password(text.as_bytes()).map(|secret| secret.expose().to_owned());
-        assert_eq!(read("hunter 2 \nmore").unwrap(), "hunter 2 ");
-        assert!(read("\n").is_err() && read(&"x".repeat(3000)).is_err());
-    }
 }

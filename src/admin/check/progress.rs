@@ -10,6 +10,7 @@ use anstyle::Style;
 use serde::{Serialize, Serializer};
 use std::{
     fmt,
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -145,10 +146,15 @@ impl Progress {
         }
         let line = Line { step, state, detail: detail.into(), took: self.since.elapsed() };
         self.since = Instant::now();
-        if self.is_shown {
-            anstream::println!("{line}");
-        }
+        self.show(&line);
         self.lines.push(line);
+    }
+
+    fn show(&self, line: &impl fmt::Display) {
+        if self.is_shown {
+            // Nobody need read it to the end (`| head`), and the mount must be taken away all the same.
+            _ = writeln!(anstream::stdout(), "{line}");
+        }
     }
 
     /// Whether a step has ended.
@@ -266,11 +272,14 @@ impl Progress {
     /// The mount has failed with this sentence: at the step that the cause is about, or where ssh got stuck.
     pub fn fail(&mut self, error: &MountError, sentence: String) {
         let next = ALL.into_iter().find(|step| !self.is_over(*step)).unwrap_or(Step::Directory);
+        let error = match error {
+            MountError::TooOld { cause, .. } => cause,
+            error => error,
+        };
         let step = match error {
             _ if self.on_the_way => Step::Connection,
-            MountError::Remote(cause) | MountError::Keys { cause, .. } => {
-                step_of(cause).unwrap_or(next.max(Step::Name))
-            }
+            MountError::Remote(cause) => step_of(cause).unwrap_or(next.max(Step::Name)),
+            MountError::Login(_) | MountError::Keys { .. } => Step::Login,
             MountError::Deadline { .. } => next.max(Step::Name),
             _ => next,
         };
@@ -283,8 +292,8 @@ impl Progress {
         // Of a later one, too: what a server says is out of order.
         let step = if self.is_over(step) { next } else { step };
         self.note(step, State::Failed, sentence);
-        if let (Step::HostKey, Some(key), true) = (step, &self.shown_key, self.is_shown) {
-            anstream::println!("         the server shows {} {}", key.kind, key.fingerprint);
+        if let (Step::HostKey, Some(key)) = (step, &self.shown_key) {
+            self.show(&format!("         the server shows {} {}", key.kind, key.fingerprint));
         }
     }
 }
@@ -298,8 +307,13 @@ fn step_of(cause: &Cause) -> Option<Step> {
         Cause::HostKeyChanged(_) | Cause::HostKeyUnknown | Cause::HostKeyRevoked | Cause::HostKey(_) => {
             Step::HostKey
         }
-        Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_) | Cause::NoAgent(_) => Step::Login,
-        Cause::NoSftp => Step::Sftp,
+        Cause::JumpHost(_) | Cause::BehindJumpHost(_) => Step::Connection,
+        Cause::AccessDenied { .. }
+        | Cause::TooManyKeys
+        | Cause::UnusableKey(_)
+        | Cause::BadKey(_)
+        | Cause::NoAgent(_) => Step::Login,
+        Cause::NoSftp | Cause::NotSftp => Step::Sftp,
         Cause::NoDirectory | Cause::NotADirectory | Cause::DirectoryDenied => Step::Directory,
         _ => return None,
     })

@@ -72,7 +72,10 @@ impl Rehearsal {
         // No volume has such a name; the prefix is what systemd finds the sandbox by.
         let unit = format!("sshfs-docker-mount-:check-{pid}.service");
         let real = layout.paths();
-        let root = checks(&real).join(pid.to_string());
+        let root = real.checks().join(pid.to_string());
+        directories::ensure(&root, 0o711)?;
+        // mountinfo has no links, and mounts are found by their path.
+        let root = root.canonicalize()?;
         let paths = Paths {
             configuration: real.configuration.clone(),
             state: root.join("lib"),
@@ -80,7 +83,6 @@ impl Rehearsal {
         };
         let user = User::from_name(&layout.user)?.ok_or_else(|| LaunchError::NoUser(layout.user.clone()))?;
         let program = std::env::current_exe().context("cannot find this program's own path")?;
-        directories::ensure(&root, 0o711)?;
         directories::ensure(&paths.state, 0o711)?;
         // Other mounts run as the same user, and must not see this one.
         directories::ensure(&paths.mountpoints(), 0o700)?;
@@ -203,14 +205,14 @@ impl Rehearsal {
             left.push(root.to_owned());
         }
         // Another check may be in there.
-        _ = fs::remove_dir(checks(&self.real));
+        _ = fs::remove_dir(self.real.checks());
         left
     }
 }
 
 /// Takes away what killed checks have left.
 pub async fn clear_abandoned(layout: &Layout) {
-    for entry in fs::read_dir(checks(&layout.paths())).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(layout.paths().checks()).into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
         let Some(pid) = pid.filter(|pid: &u32| !Path::new(&format!("/proc/{pid}")).exists()) else {
             continue;
@@ -219,10 +221,6 @@ pub async fn clear_abandoned(layout: &Layout) {
             abandoned.clear().await;
         }
     }
-}
-
-fn checks(paths: &Paths) -> PathBuf {
-    paths.runtime.join("checks")
 }
 
 fn remove(directory: &Path) -> bool {

@@ -72,8 +72,12 @@ pub struct Transcript {
     /// hears from its server before the way to it is there.
     jump_hosts: usize,
     logins: usize,
+    told: usize,
     method: Option<String>,
 }
+
+/// ssh itself tells some ten for each host on the way. A server that has more to say is not listened to.
+const MOST_EVENTS: usize = 1000;
 
 /// No line of ssh is longer; a server's may be.
 const LONGEST_LINE: usize = 4096;
@@ -86,7 +90,9 @@ impl Transcript {
             match byte {
                 b'\n' => {
                     let line = std::mem::take(&mut self.rest);
-                    events.extend(self.read_line(String::from_utf8_lossy(&line).trim_end()));
+                    let told = self.read_line(String::from_utf8_lossy(&line).trim_end());
+                    self.told += usize::from(told.is_some());
+                    events.extend(told.filter(|_| self.told <= MOST_EVENTS));
                 }
                 _ if self.rest.len() < LONGEST_LINE => self.rest.push(*byte),
                 _ => {}
@@ -261,6 +267,12 @@ mod tests {
     fn older_versions_tell_the_method_in_a_line_of_its_own() {
         let old = "debug1: Authentication succeeded (password).\r\nAuthenticated to h ([10.0.0.1]:22).\r\n";
         assert_eq!(read(old), [Told { event: logged_in("password"), on_the_way: false }]);
+    }
+
+    #[test]
+    fn a_server_cannot_say_more_than_is_listened_to() {
+        let banner = "debug1: Connection established.\n".repeat(5 * MOST_EVENTS);
+        assert_eq!(read(&banner).len(), MOST_EVENTS);
     }
 
     proptest! {

@@ -88,7 +88,7 @@ pub fn sockets(_host: &Host) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("{alive} sockets of drivers, and somebody serves each")));
+        findings.push(Finding::ok(format!("{alive} drivers are announced, and each is there")));
     }
     findings
 }

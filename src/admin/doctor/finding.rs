@@ -72,7 +72,7 @@ impl Found {
         let width = columns.and_then(|columns| columns.checked_sub(INDENT)).filter(|width| *width >= LEAST);
         let mut text = format!("{}  {:12}  ", painted(style, &format!("{word:7}")), self.check);
         let mut lines = output::wrap(what, width);
-        lines.extend(remedy.iter().flat_map(|remedy| output::wrap(remedy, width)));
+        lines.extend(remedy.iter().flat_map(|remedy| output::wrap(&format!("→ {remedy}"), width)));
         text.push_str(&lines.join(&format!("\n{:INDENT$}", "")));
         text.push('\n');
         text
@@ -95,7 +95,7 @@ mod tests {
         for columns in [80, 120] {
             let text = anstream::adapter::strip_str(&found.render(Some(columns))).to_string();
             assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
-            assert!(text.contains("\n                       systemctl enable"), "{text}");
+            assert!(text.contains("\n                       → systemctl enable"), "{text}");
         }
         let text = anstream::adapter::strip_str(&found.render(None)).to_string();
         assert!(text.starts_with("problem  socket        a word a word"), "{text}");

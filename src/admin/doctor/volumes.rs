@@ -113,7 +113,7 @@ pub fn definitions(host: &Host) -> Vec<Finding> {
             },
         }
     }
-    findings.insert(0, Finding::ok(format!("{fine} can be used")));
+    findings.insert(0, Finding::ok(format!("{fine} volumes can be used")));
     findings
 }
 
@@ -164,8 +164,10 @@ fn look_at_mounts(host: &Host) -> Vec<Finding> {
         .zip(&answers)
         .filter_map(|(mount, answer)| {
             let name = mount.mountpoint.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let is_defined = VolumeName::new(name).is_ok_and(|name| defined.contains_key(&name));
-            let has_unit = units.as_ref().is_none_or(|units| units.contains(name));
+            let volume = VolumeName::new(name).ok();
+            let is_defined = volume.as_ref().is_some_and(|volume| defined.contains_key(volume));
+            let serves = volume.map(|volume| fuse::generation(mount, &volume).to_string());
+            let has_unit = units.as_ref().zip(serves).is_none_or(|(units, serves)| units.contains(&serves));
             judge_mount(mount, name, is_defined, has_unit, *answer)
         })
         .collect();
@@ -173,7 +175,7 @@ fn look_at_mounts(host: &Host) -> Vec<Finding> {
         findings.push(finding);
     }
     let fine = mounts.len() - findings.len().min(mounts.len());
-    findings.insert(0, Finding::ok(format!("{fine} of {} are in order", mounts.len())));
+    findings.insert(0, Finding::ok(format!("{fine} of {} mounts are in order", mounts.len())));
     findings
 }
 
@@ -185,6 +187,8 @@ fn judge_mount(
     answer: Answer,
 ) -> Option<Finding> {
     let path = mount.mountpoint.display();
+    // Its source begins with that.
+    let serves = mount.source.split('=').next().unwrap_or(name);
     let heal =
         format!("systemctl start sshfs-docker-heal@{name}.service; journalctl -u sshfs-docker-heal@{name}");
     if mount.filesystem != fuse::FILESYSTEM {
@@ -196,7 +200,7 @@ fn judge_mount(
     if !is_defined {
         return Some(Finding::problem(
             format!("{path} is mounted, and there is no volume {name}"),
-            format!("systemctl stop sshfs-docker-mount-{name}.service; umount --lazy {path}"),
+            format!("systemctl stop sshfs-docker-mount-{serves}.service; umount --lazy {path}"),
         ));
     }
     match answer {
@@ -297,10 +301,10 @@ pub fn containers(host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// The volumes whose mount units are active.
+/// Which sshfs have an active unit: volumes, and after a restart their further generations (`data:2`).
 fn active_units() -> Result<BTreeSet<String>, Finding> {
     let list = ["list-units", "--plain", "--no-legend", "--state=active", "sshfs-docker-mount-*.service"];
-    Ok(units_in(&systemctl::ask(&list)?).into_iter().filter_map(|unit| volume_of(&unit)).collect())
+    Ok(units_in(&systemctl::ask(&list)?).into_iter().filter_map(|unit| served_by(&unit)).collect())
 }
 
 /// The first word of each line.
@@ -308,7 +312,7 @@ fn units_in(list: &str) -> Vec<String> {
     list.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
-fn volume_of(unit: &str) -> Option<String> {
+fn served_by(unit: &str) -> Option<String> {
     let name = unit.strip_prefix("sshfs-docker-mount-")?.strip_suffix(".service")?;
     Some(name.to_owned())
 }
@@ -341,8 +345,9 @@ fn failed_unit(unit: &str) -> Option<Finding> {
 
 fn units_without_mount(host: &Host) -> Vec<Finding> {
     let look = || -> BTreeSet<String> {
+        // An earlier generation ends with the last file that is open in it.
         let is_mounted = |name: &String| {
-            let mountpoint = host.paths.mountpoints().join(name);
+            let mountpoint = host.paths.mountpoints().join(name.split(':').next().unwrap_or_default());
             mountinfo::at(&mountpoint).is_ok_and(|mount| mount.is_some())
         };
         active_units().unwrap_or_default().into_iter().filter(|name| !is_mounted(name)).collect()
@@ -447,7 +452,8 @@ mod tests {
         let list = "sshfs-docker-mount-data.service loaded active running sshfs volume data\n\
                     sshfs-docker-heal@a.b.service   loaded failed failed  Fresh mount\n";
         assert_eq!(units_in(list), ["sshfs-docker-mount-data.service", "sshfs-docker-heal@a.b.service"]);
-        assert_eq!(volume_of("sshfs-docker-mount-a-b.service").as_deref(), Some("a-b"));
+        assert_eq!(served_by("sshfs-docker-mount-a-b.service").as_deref(), Some("a-b"));
+        assert_eq!(served_by("sshfs-docker-mount-data:2.service").as_deref(), Some("data:2"));
         assert!(failed_unit("sshfs-docker.service").is_none());
         assert!(failed_unit("sshfs-docker-heal@x.service").is_some());
     }

@@ -28,7 +28,7 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result<()> {
     let options = options(name, arguments)?;
     let users = users::of(Path::new(&facts.mountpoint))?;
-    let journal = journal(name, arguments.lines);
+    let journal = journal(name, facts.text("unit"), arguments.lines);
     if arguments.admin.json {
         let mut object = facts.json();
         object["options"] = json!(options);
@@ -40,7 +40,8 @@ pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result
     let now = SystemTime::now();
     page.line("volume", &painted(HEADING, &facts.name));
     let state = painted(facts.style(), facts.state());
-    page.line("state", &with_age(&state, facts.since("since", now)));
+    let since = facts.since("since", now).map(|age| format!(" (for {})", short(age)));
+    page.line("state", &format!("{state}{}", since.unwrap_or_default()));
     for (key, label) in [("error", "error"), ("trouble", "trouble"), ("warning", "warning")] {
         page.line(label, &painted(WARNING, facts.text(key).unwrap_or_default()));
     }
@@ -52,8 +53,10 @@ pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result
     page.line("up", &facts.up(now).map(short).unwrap_or_default());
     page.line("reconnects", &facts.number("reconnects").map(|n| n.to_string()).unwrap_or_default());
     page.lines("host keys", &facts.texts("host_keys"));
-    let last = facts.text("last_error").unwrap_or_default();
-    page.line("last error", &with_age(last, facts.since("last_error_at", now)));
+    let last = facts.since("last_error_at", now).map(|age| format!("{} ago: ", short(age)));
+    if let Some(error) = facts.text("last_error") {
+        page.line("last error", &format!("{}{error}", last.unwrap_or_default()));
+    }
     page.line("references", &facts.number("references").unwrap_or_default().to_string());
     let told = if users.is_empty() { facts.texts("containers") } else { Vec::new() };
     let seen: Vec<_> = users.iter().map(ToString::to_string).collect();
@@ -91,13 +94,6 @@ impl Page {
     }
 }
 
-fn with_age(text: &str, age: Option<Duration>) -> String {
-    match age {
-        Some(age) if !text.is_empty() => format!("{text} (for {})", short(age)),
-        _ => text.to_owned(),
-    }
-}
-
 fn as_given(name: &str, value: &str) -> String {
     if value.is_empty() { name.to_owned() } else { format!("{name}={value}") }
 }
@@ -111,7 +107,7 @@ fn options(name: &VolumeName, arguments: &cli::Status) -> Result<Options> {
 }
 
 /// The last lines of all that concerns the volume: what the daemon says of it, and its units.
-fn journal(name: &VolumeName, lines: u32) -> Result<Vec<String>, command::Unanswered> {
+fn journal(name: &VolumeName, unit: Option<&str>, lines: u32) -> Result<Vec<String>, command::Unanswered> {
     if lines == 0 {
         return Ok(Vec::new());
     }
@@ -119,7 +115,10 @@ fn journal(name: &VolumeName, lines: u32) -> Result<Vec<String>, command::Unansw
     let mut journalctl =
         command::of("journalctl", &["--quiet", "--no-pager", "--output=short-iso", "--lines", &count]);
     journalctl.arg(format!("VOLUME={name}"));
-    for unit in [Generation::first(name).unit(), healer(name), format!("sshfs-docker-agent@{name}.service")] {
+    let first = Generation::first(name).unit();
+    let units = [first.clone(), healer(name), format!("sshfs-docker-agent@{name}.service")];
+    // After a restart it is another one.
+    for unit in units.into_iter().chain(unit.filter(|unit| *unit != first).map(str::to_owned)) {
         // What a unit writes, and what systemd says of it.
         for field in ["_SYSTEMD_UNIT", "UNIT"] {
             journalctl.args(["+", &format!("{field}={unit}")]);
