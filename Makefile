@@ -54,7 +54,7 @@ deb: tools-deb build ## The Debian package, target/deb/sshfs-docker_VERSION_amd6
 
 .PHONY: man
 man: tools-rust ## Write what man/ and completions/ take from the source anew; a unit test tells when
-	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual
+	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
 
 .PHONY: lint
 lint: ## Formatting and clippy, warnings denied

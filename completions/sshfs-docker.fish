@@ -1,3 +1,7 @@
+function __sshfs_docker_volumes
+    command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\.json$//p'
+end
+
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sshfs_docker_global_optspecs
     string join \n h/help V/version
@@ -28,6 +32,7 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -s h -l help -d 
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -s V -l version -d 'Print version'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
+complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "restart" -d 'Mount a volume anew, with its present options and under running containers'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "status" -d 'Show all volumes, or all about one of them'
 complete -c sshfs-docker -n "__fish_sshfs_docker_needs_command" -f -a "set" -d 'Change options of a volume for its next mount'
@@ -46,6 +51,12 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l state
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l runtime -d 'What a reboot may forget' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -l user -d 'The user that runs sshfs and ssh' -r
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand heal" -s h -l help -d 'Print help'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -l configuration -d 'Configuration of the administrator' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -l state -d 'Definitions and mountpoints' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -l runtime -d 'What a reboot may forget' -r -F
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -l user -d 'The user that runs sshfs and ssh' -r
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -l json -d 'Tell what was done as one JSON object'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand restart" -s h -l help -d 'Print help'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l configuration -d 'Configuration of the administrator' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l state -d 'Definitions and mountpoints' -r -F
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand forget-host-key" -l runtime -d 'What a reboot may forget' -r -F
@@ -89,14 +100,15 @@ complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -l user
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -l password-stdin -d 'Read the password of the volume from standard input'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -l no-write -d 'Write nothing to the server; then neither writing nor reading is measured'
 complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -l json -d 'Print JSON'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -s h -l help -d 'Print help'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "status" -d 'Show all volumes, or all about one of them'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "set" -d 'Change options of a volume for its next mount'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "doctor" -d 'Look for what is wrong with this host, and say what to do about it'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "metrics" -d 'Print what is counted, in the text format of Prometheus'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "check" -d 'Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume'
-complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal forget-host-key status set doctor metrics check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c sshfs-docker -n "__fish_seen_subcommand_from heal status set" -f -a "(command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\.json$//p')"
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "serve" -d 'Answer Docker\'s calls; started by sshfs-docker.service'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "heal" -d 'Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "restart" -d 'Mount a volume anew, with its present options and under running containers'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "forget-host-key" -d 'Forget the host key learnt from a server, so that the next mount accepts a new one'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "status" -d 'Show all volumes, or all about one of them'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "set" -d 'Change options of a volume for its next mount'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "doctor" -d 'Look for what is wrong with this host, and say what to do about it'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "metrics" -d 'Print what is counted, in the text format of Prometheus'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "check" -d 'Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume'
+complete -c sshfs-docker -n "__fish_sshfs_docker_using_subcommand help; and not __fish_seen_subcommand_from serve heal restart forget-host-key status set doctor metrics check help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sshfs-docker -n "__fish_seen_subcommand_from heal restart status set" -f -a "(__sshfs_docker_volumes)"

@@ -54,8 +54,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long what ssh said last may take. Something that ssh started may hold the pipe, and sshfs waits for our end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
-/// The wait status of an ssh that failed, where none was started: it exits with 255.
-const REFUSED: i32 = 255 << 8;
+/// The exit code of ssh where it has no session. Otherwise it is that of what the server started.
+const SSH_FAILED: i32 = 255;
+
+/// The wait status of an ssh that failed, where none was started.
+const REFUSED: i32 = SSH_FAILED << 8;
 
 /// How long sshfs may take to send its first bytes after it started us.
 const FIRST_BYTES: u16 = 5_000;
@@ -210,6 +213,10 @@ fn attempt(
             Ok(Outcome::Ended(status))
         }
         Some(status) => {
+            // ssh itself fails with 255; what the server started may have ended before ssh read from sshfs.
+            if status.code().is_some_and(|code| code != SSH_FAILED) {
+                say(&Notice::LoggedIn);
+            }
             wait_for_last_words();
             let mut said = String::from_utf8_lossy(&said.text()).into_owned();
             let cause = diagnosis::diagnose(&said);

@@ -126,7 +126,7 @@ impl Health {
                 Some(Change::Failing(reason.clone()))
             }
             // What follows tells of the connection.
-            Notice::HostKey(_) | Notice::Agent(_) | Notice::Key(_) => None,
+            Notice::HostKey(_) | Notice::Agent(_) | Notice::Key(_) | Notice::LoggedIn => None,
         }
     }
 

@@ -4,7 +4,7 @@
 macro_rules! kinds {
     ($($name:ident $text:literal)+) => {
         $(pub(crate) const $name: &str = $text;)+
-        /// All that [`crate::driver::DriverError::kind`] may answer when a volume is not created or not mounted.
+        /// All that [`crate::driver::DriverError::kind`] may answer.
         pub const ALL: &[&str] = &[$($name),+];
     };
 }
@@ -29,6 +29,7 @@ kinds! {
     PASSWORD_REFUSED "password-refused"
     LOGIN_REFUSED "login-refused"
     LOGIN_MISSING "login-missing"
+    LOGIN_ENDED "login-ended"
     TOO_MANY_ATTEMPTS "too-many-attempts"
     KEY_UNUSABLE "key-unusable"
     PASSPHRASE_MISSING "passphrase-missing"

@@ -2,9 +2,9 @@
 //!
 //! A call of Docker flows in one direction: [`protocol`] → [`driver`] → [`volume`], [`store`], [`references`] →
 //! [`mount`] → [`launcher`]; what ssh said about a failure goes through [`diagnosis`]. What runs inside a mount unit is
-//! [`supervisor`], [`connection`] and [`askpass`], which tell each other [`notice`]s. [`heal`] is started by systemd when that dies, and gives running
-//! containers a fresh mount; [`agent`] when ssh asks an agent of the host for a key. [`admin`] are the commands of an
-//! administrator.
+//! [`supervisor`], [`connection`] and [`askpass`], which tell each other [`notice`]s. [`heal`] is started by systemd when
+//! that dies, or by the administrator (`restart`), and gives running containers a fresh mount; [`agent`] when ssh asks an
+//! agent of the host for a key. [`admin`] are the other commands of an administrator.
 
 pub mod activation;
 pub mod admin;

@@ -18,6 +18,8 @@ pub enum Notice {
     Agent(String),
     /// Which key the server has refused, as [`crate::diagnosis::OfferedKey`] is written.
     Key(String),
+    /// The login worked, and what the server started then has ended already.
+    LoggedIn,
     /// ssh has a session. The server has one of these keys, as far as they are known: fingerprint and kind.
     Connected(Vec<String>),
     /// The session has ended.
@@ -34,6 +36,7 @@ impl Notice {
             Self::HostKey(sentence) => ("host-key", sentence.clone()),
             Self::Agent(sentence) => ("agent", sentence.clone()),
             Self::Key(key) => ("key", key.clone()),
+            Self::LoggedIn => ("logged-in", String::new()),
             Self::Connected(keys) => ("connected", keys.join(", ")),
             Self::Lost => ("lost", String::new()),
             Self::Failed(reason) => ("failed", reason.clone()),
@@ -54,6 +57,7 @@ impl Notice {
             "connected" => {
                 Self::Connected(text.split(", ").filter(|key| !key.is_empty()).map(str::to_owned).collect())
             }
+            "logged-in" => Self::LoggedIn,
             "lost" => Self::Lost,
             "failed" => Self::Failed(text),
             _ => return None,
@@ -63,6 +67,12 @@ impl Notice {
     /// All notices in what was said.
     pub fn all(said: &str) -> impl DoubleEndedIterator<Item = Self> {
         said.lines().filter_map(Self::parse)
+    }
+
+    /// Whether one tells that a login worked.
+    #[must_use]
+    pub fn tells_of_login(said: &str) -> bool {
+        Self::all(said).any(|notice| matches!(notice, Self::LoggedIn | Self::Connected(_)))
     }
 
     /// The last one that tells the user why.
@@ -140,6 +150,7 @@ mod tests {
             Notice::Key("usable ED25519 SHA256:abc".to_owned()),
             Notice::Connected(vec!["SHA256:abc (ED25519)".to_owned(), "SHA256:def (RSA)".to_owned()]),
             Notice::Connected(Vec::new()),
+            Notice::LoggedIn,
             Notice::Lost,
             Notice::Failed("connection refused".to_owned()),
         ]

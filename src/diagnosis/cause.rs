@@ -63,8 +63,10 @@ pub enum Cause {
     BadConfiguration(String),
     /// sshfs or ssh is not installed.
     NoProgram(String),
-    /// The server ended the connection before a session.
+    /// The server ended the connection before the login.
     Closed,
+    /// The server ended the connection while the user logged in; what it said before, if anything.
+    LoginEnded(Option<String>),
     /// None of these: the last words.
     Other(String),
 }
@@ -100,6 +102,7 @@ impl Cause {
             Self::BadConfiguration(_) => kind::BAD_SSH_CONFIG,
             Self::NoProgram(_) => kind::PROGRAM_MISSING,
             Self::Closed => kind::CONNECTION_CLOSED,
+            Self::LoginEnded(_) => kind::LOGIN_ENDED,
             Self::Other(_) => kind::OTHER,
         }
     }
@@ -172,7 +175,7 @@ impl fmt::Display for Cause {
                     "the jump host on the way to the server refused the login (it accepts: {accepts}); its user and its key are \
                      those of its own section in /etc/sshfs-docker/ssh_config (User, IdentityFile)"
                 ),
-                Self::Closed | Self::Other(_) => f.write_str(
+                Self::Closed | Self::LoginEnded(_) | Self::Other(_) => f.write_str(
                     "the jump host on the way to the server ended the connection; see the log of its sshd, and the journal \
                      of the mount",
                 ),
@@ -207,6 +210,15 @@ impl fmt::Display for Cause {
                 "the server ended the connection before the login; it may have too many at once (MaxStartups), or shut out this \
                  host for a while (PerSourcePenalties, fail2ban): see the log of its sshd, and try again later",
             ),
+            Self::LoginEnded(words) => {
+                f.write_str("the server ended the connection while the user logged in")?;
+                if let Some(words) = words {
+                    write!(f, ", and says: {}", words.trim_end_matches('.'))?;
+                }
+                f.write_str(
+                    "; the account may have expired, or nobody may log in there now (/etc/nologin): see the log of its sshd",
+                )
+            }
             Self::Other(words) => {
                 write!(f, "{words}; the journal of the mount may say more (journalctl -u 'sshfs-docker-mount-*')")
             }

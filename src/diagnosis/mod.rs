@@ -32,6 +32,7 @@ pub fn diagnose(said: &str) -> Cause {
         Notice::Key(key) => OfferedKey::parse(&key),
         _ => None,
     });
+    let had_login = Notice::tells_of_login(said);
     let said = &notice::without(said);
     let said = &without_debugging(said);
     if let Some((before, _)) = said.split_once(THROUGH_ANOTHER) {
@@ -51,6 +52,7 @@ pub fn diagnose(said: &str) -> Cause {
             Cause::UnusableKey(key.state)
         }
         (Cause::AccessDenied { accepts, .. }, key) => Cause::AccessDenied { accepts, key },
+        (Cause::Other(_), _) if had_login => Cause::NotSftp,
         (cause, _) => cause,
     }
 }
@@ -125,10 +127,14 @@ fn of_one_host(said: &str) -> Cause {
     if says(": Permission denied") {
         return Cause::DirectoryDenied;
     }
-    if says("Connection closed by") || says("Connection reset by ") && !is_only_of_sshfs(said) {
+    // Before there is a key exchange, or while the user logs in.
+    if says("kex_exchange_identification: ") {
         return Cause::Closed;
     }
-    // sshfs, where ssh had a session: without one it says "read: Connection reset by peer" (it has sent what nobody read).
+    if says("Connection closed by") || says("Connection reset by ") && !is_only_of_sshfs(said) {
+        let tells = |line: &String| is_telling(line) && !line.starts_with("Connection ");
+        return Cause::LoginEnded(said.lines().map(clean).rfind(tells));
+    }
     if says("remote host has disconnected") {
         return Cause::NotSftp;
     }

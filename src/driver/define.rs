@@ -15,7 +15,14 @@ use crate::{
         options::{self, Options},
     },
 };
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+/// How long an sshfs may take to end after its last file was closed.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Volumes {
     pub(super) async fn create(&self, name: &str, mut options: Options) -> Result<(), DriverError> {
@@ -152,7 +159,7 @@ impl Volumes {
 
     /// So is a process that has files open of an sshfs before a restart.
     async fn refuse_while_files_are_open(&self, name: &VolumeName) -> Result<(), DriverError> {
-        let source = match self.mounter.lingering(name, None).await {
+        let source = match self.mounter.lingering(name, None, END_PATIENCE).await {
             Ok(lingering) if lingering.is_empty() => return Ok(()),
             Ok(lingering) => UnmountError::Lingers(lingering.iter().map(Generation::unit).collect()),
             Err(e) => UnmountError::from(e),

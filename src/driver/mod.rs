@@ -138,7 +138,7 @@ impl VolumeDriver for Driver {
     }
 
     async fn remove(&self, name: &str) -> Result<(), DriverError> {
-        self.volumes.remove(name).await
+        self.volumes.remove(name).await.inspect_err(|e| log_kind(name, e))
     }
 
     async fn mount(&self, name: &str, id: &str, caller: &Caller) -> Result<PathBuf, DriverError> {

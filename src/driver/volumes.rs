@@ -306,7 +306,8 @@ impl Volumes {
 
     /// Mounts of the volume that are not the `live` one: they are dead, or of an sshfs before the last restart.
     pub(super) async fn stale(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<Vec<Stale>> {
-        stale::find(&volume.name, live.map(|mount| mount.device)).await
+        let remotes = fuse::remotes(&volume.name, volume.remote().as_ref(), live);
+        stale::find(&volume.name, &remotes, live.map(|mount| mount.device)).await
     }
 
     /// Forgets references that Docker lost: those of a volume that no mount namespace has. A process of the host that

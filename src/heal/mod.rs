@@ -10,6 +10,7 @@
 //! A death while the healing ends must not be overlooked: systemd does nothing when a unit that runs is to be started. So
 //! the unit looks once more when it stops (`--look-again`), and from then on a request counts.
 
+mod containers;
 pub mod graft;
 pub mod record;
 pub mod restart;
@@ -19,15 +20,12 @@ mod users;
 use crate::{
     cli::Layout,
     config::{Config, LiveConfig},
-    directories,
+    directories, events,
+    history::HistoryBook,
     launcher::systemd::SystemdLauncher,
     locks::{VolumeLock, VolumeLocks},
     logging,
-    mount::{
-        Mounter, Reason, fuse, healer,
-        mountinfo::Mount,
-        probe::{self, Answer},
-    },
+    mount::{Mounter, Reason, fuse, healer, mountinfo::Mount, probe::Answer},
     paths::Paths,
     references::ReferenceBook,
     sealing::Sealer,
@@ -36,31 +34,10 @@ use crate::{
     volume::{Generation, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
-use graft::Graft;
 use record::{HealingBook, Pace, Record, Unhealed, too_often};
 use stale::Stale;
-use std::{
-    collections::BTreeSet,
-    env, iter,
-    path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    process::Command,
-    task::JoinSet,
-    time::{Instant, sleep, timeout},
-};
-
-/// How long one container may take.
-const GRAFT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How many containers are worked on at once. One that hangs holds up the others of its group only.
-const GRAFTS_AT_ONCE: usize = 8;
-
-/// How long all of them may take: the volume is locked meanwhile.
-const GRAFTS_PATIENCE: Duration = Duration::from_secs(30);
+use std::{env, iter, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
 
 /// The longest pause between two attempts to reach the server.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -120,6 +97,7 @@ struct Healer<'a> {
     store: Store,
     references: ReferenceBook,
     book: HealingBook,
+    history: HistoryBook,
     locks: VolumeLocks,
     mounter: Mounter,
 }
@@ -132,12 +110,6 @@ enum Round {
     Again(Duration),
     /// The host got no fresh mount.
     NoMount(String),
-}
-
-/// A mount in a container that could not be replaced.
-struct Ungrafted {
-    stale: Stale,
-    reason: String,
 }
 
 /// What became of the host's mount.
@@ -165,6 +137,7 @@ impl<'a> Healer<'a> {
             store: Store::open(&paths, Sealer::none())?,
             references: ReferenceBook::open(&paths)?,
             book: HealingBook::open(&paths)?,
+            history: HistoryBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,
             mounter: Mounter::open(paths.clone(), launcher, program.clone())?,
             paths,
@@ -234,24 +207,35 @@ impl<'a> Healer<'a> {
     ) -> Result<Round> {
         let name = self.name;
         let mut record = self.book.read(name);
+        let remotes = self.remotes(spec)?;
         match self.host_mount().await? {
             HostMount::Unknown => return Ok(Round::Again(SHORTAGE_PAUSE)),
             HostMount::Lives(_) => {}
             HostMount::Lost(dead) => {
-                if !self.is_needed(dead.as_ref()).await? {
+                if !self.is_needed(&remotes, dead.as_ref()).await? {
                     // What is left of a daemon that was killed while it mounted.
                     self.mounter.unmount(name, Reason::Asked).await?;
                     return Ok(Round::Done);
                 }
                 match record.pace(Uptime::now()) {
-                    Pace::GiveUp => return self.give_up(dead.as_ref(), record).await,
+                    Pace::GiveUp => return self.give_up(&remotes, dead.as_ref(), record).await,
                     Pace::After(pause) if pause > waited => return Ok(Round::Again(pause)),
                     Pace::After(_) => {}
                 }
-                let deadline = Instant::now() + config.mount_timeout;
+                if waited.is_zero() {
+                    tracing::warn!(
+                        message_id = events::SSHFS_DIED, volume = %name, remote = %spec.remote,
+                        "volume {name}: sshfs has died, making a fresh mount"
+                    );
+                }
+                let begin = Instant::now();
+                let deadline = begin + config.mount_timeout;
                 if let Err(e) = self.mounter.mount(name, spec, config, true, deadline).await {
+                    self.history
+                        .note(name, |history| history.note_failure(e.kind(), &e.to_string(), Uptime::now()));
                     return Ok(Round::NoMount(e.to_string()));
                 }
+                self.history.note(name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
                 record.note_renewal(Uptime::now());
             }
         }
@@ -260,7 +244,7 @@ impl<'a> Healer<'a> {
             return Ok(Round::Again(Duration::ZERO));
         };
         record.trouble = None;
-        record.unhealed = self.unhealed(self.graft_all(&live, |_| {}).await?).await;
+        record.unhealed = self.unhealed(self.graft_all(&remotes, &live, |_| {}).await?).await;
         self.note(&record);
         if let HostMount::Lost(_) = self.host_mount().await? {
             return Ok(Round::Again(Duration::ZERO));
@@ -277,7 +261,7 @@ impl<'a> Healer<'a> {
     async fn host_mount(&self) -> Result<HostMount> {
         let Some(mount) = self.mounter.mounted(self.name)? else { return Ok(HostMount::Lost(None)) };
         ensure!(
-            fuse::is_of(&mount, self.name),
+            fuse::bears_name(&mount, self.name),
             "{} is a mount of {}, which is not ours; unmount it",
             mount.mountpoint.display(),
             mount.source
@@ -290,7 +274,7 @@ impl<'a> Healer<'a> {
     }
 
     /// Whether somebody has the dead mount, or has been given its path.
-    async fn is_needed(&self, dead: Option<&Mount>) -> Result<bool> {
+    async fn is_needed(&self, remotes: &[String], dead: Option<&Mount>) -> Result<bool> {
         if !self.references.read(self.name).is_empty() {
             return Ok(true);
         }
@@ -299,16 +283,21 @@ impl<'a> Healer<'a> {
                 return Ok(true);
             }
         }
-        Ok(!self.stale(dead).await?.is_empty())
+        Ok(!self.stale(remotes, dead).await?.is_empty())
     }
 
-    async fn stale(&self, live: Option<&Mount>) -> Result<Vec<Stale>> {
-        Ok(stale::find(self.name, live.map(|mount| mount.device)).await?)
+    /// See [`fuse::remotes`]: as it is before anything is mounted anew.
+    fn remotes(&self, spec: &Spec) -> Result<Vec<String>> {
+        Ok(fuse::remotes(self.name, Some(&spec.remote), self.mounter.mounted(self.name)?.as_ref()))
     }
 
-    async fn give_up(&self, dead: Option<&Mount>, mut record: Record) -> Result<Round> {
+    async fn stale(&self, remotes: &[String], live: Option<&Mount>) -> Result<Vec<Stale>> {
+        Ok(stale::find(self.name, remotes, live.map(|mount| mount.device)).await?)
+    }
+
+    async fn give_up(&self, remotes: &[String], dead: Option<&Mount>, mut record: Record) -> Result<Round> {
         record.unhealed.clear();
-        for stale in self.stale(None).await? {
+        for stale in self.stale(remotes, None).await? {
             if !self.serves(&stale).await {
                 record.unhealed.push(Unhealed::new(&stale, ""));
             }
@@ -324,66 +313,6 @@ impl<'a> Healer<'a> {
             generation.unit(),
             healer(self.name)
         )
-    }
-
-    /// Puts the live mount into every container that has another one, and tells of each that has it. Goes on when one
-    /// fails; returns those that have another one still, with the reasons.
-    async fn graft_all(&self, live: &Mount, mut done: impl FnMut(&Stale)) -> Result<Vec<Ungrafted>> {
-        let deadline = Instant::now() + GRAFTS_PATIENCE;
-        let mut failed = Vec::new();
-        for group in self.stale(Some(live)).await?.chunks(GRAFTS_AT_ONCE) {
-            let mut grafts = JoinSet::new();
-            for stale in group.iter().cloned() {
-                let (graft, program) = (Graft::over(&stale.mount, stale.pid, live), self.program.clone());
-                grafts.spawn(async move {
-                    let started = Instant::now();
-                    let result = graft_one(&stale, &graft, &program, deadline).await;
-                    (stale, result, started.elapsed())
-                });
-            }
-            while let Some(grafted) = grafts.join_next().await {
-                let (stale, result, took) = grafted?;
-                match result {
-                    Ok(()) => {
-                        tracing::info!(
-                            volume = %self.name, "volume {}: {stale} has a fresh mount after {} ms",
-                            self.name, took.as_millis()
-                        );
-                        done(&stale);
-                    }
-                    Err(reason) => failed.push(Ungrafted { stale, reason: format!("{reason:#}") }),
-                }
-            }
-        }
-        if failed.is_empty() {
-            return Ok(failed);
-        }
-        // A container that ended meanwhile needs nothing; one on a shared mount may have got it with another.
-        let still: BTreeSet<_> = self.stale(Some(live)).await?.iter().map(|stale| stale.mount.id).collect();
-        failed.retain(|ungrafted| still.contains(&ungrafted.stale.mount.id));
-        Ok(failed)
-    }
-
-    /// Those whose mount is dead: others have an sshfs of before a restart, which works.
-    async fn unhealed(&self, ungrafted: Vec<Ungrafted>) -> Vec<Unhealed> {
-        let mut unhealed = Vec::new();
-        for Ungrafted { stale, reason } in ungrafted {
-            if !self.serves(&stale).await {
-                let dead = Unhealed::new(&stale, &reason);
-                tracing::error!(volume = %self.name, "volume {}: without it until a restart: {dead}", self.name);
-                unhealed.push(dead);
-            }
-        }
-        unhealed
-    }
-
-    /// Whether somebody serves the mount still.
-    async fn serves(&self, stale: &Stale) -> bool {
-        let seen_from_here = stale.mount.mountpoint.strip_prefix("/").unwrap_or(Path::new(""));
-        let mountpoint = PathBuf::from(format!("/proc/{}/root", stale.pid)).join(seen_from_here);
-        let answer = self.mounter.ask(&Mount { mountpoint, ..stale.mount.clone() }).await;
-        let unknown = [Answer::NotAsked, Answer::Failed(probe::HIDDEN)].contains(&answer);
-        !unknown && !answer.is_dead()
     }
 
     fn note(&self, record: &Record) {
@@ -402,22 +331,6 @@ async fn judge(config: &LiveConfig, definition: &Definition) -> Result<Result<(A
     };
     let spec = Spec::parse(&definition.options, definition.has_password, &config.policy)?;
     Ok(Ok((config, spec)))
-}
-
-async fn graft_one(stale: &Stale, graft: &Graft, program: &Path, deadline: Instant) -> Result<()> {
-    if let Some(obstacle) = stale.obstacle {
-        bail!(obstacle);
-    }
-    let patience = GRAFT_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
-    let mut command = Command::new(program);
-    // Killed when it is given up: it must not act later, nor keep the container's mount namespace.
-    command.args(graft.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-    let output = timeout(patience, command.output())
-        .await
-        .with_context(|| format!("it hung for {} s", patience.as_secs()))??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} ({})", said.trim_end(), output.status);
-    Ok(())
 }
 
 /// Pauses between attempts to reach the server: doubled each time, up to a limit.

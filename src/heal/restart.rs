@@ -9,7 +9,11 @@
 //! (pam_namespace(8), unshare(1)).
 
 use super::{
-    Healer, HostMount, Ungrafted, judge,
+    Healer, HostMount,
+    containers::Ungrafted,
+    judge,
+    record::{Record, Unhealed},
+    stale::Stale,
     users::{self, User},
 };
 use crate::{
@@ -39,6 +43,9 @@ use tokio::{
 
 /// How long other calls for the volume may take: a mount that fails, and the clearing away of it.
 const LOCK_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long an sshfs that nobody uses any more may take to end: not long, others wait for the volume.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long the search for open files may take. A process that hangs in the kernel may hold it up.
 const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
@@ -142,7 +149,8 @@ impl Healer<'_> {
             earlier_units: Vec::new(),
             open_files: Vec::new(),
         };
-        let Some((live, took)) = self.fresh_mount(&spec, &config).await? else {
+        let remotes = self.remotes(&spec)?;
+        let Some((live, took)) = self.fresh_mount(&remotes, &spec, &config).await? else {
             say(format!(
                 "volume {name} is not mounted: nothing to do, the next mount has its present options"
             ));
@@ -156,24 +164,24 @@ impl Healer<'_> {
         outcome.mounted_in_ms = Some(took);
 
         let mut containers = Vec::new();
-        let ungrafted = self
-            .graft_all(&live, |stale| {
-                say(format!("{stale}: has the fresh mount"));
-                containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
-            })
-            .await?;
+        let mut done = |stale: &Stale| {
+            say(format!("{stale}: has the fresh mount"));
+            containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
+        };
+        let mut ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
+        if ungrafted.iter().any(|ungrafted| ungrafted.stale.obstacle.is_none()) {
+            // A container that was just starting has its mounts elsewhere by now.
+            ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
+        }
         for Ungrafted { stale, reason } in &ungrafted {
             say(format!("{stale}: keeps the old mount: {reason}"));
             let reason = Some(reason.clone());
             containers.push(Container { who: stale.to_string(), fresh: false, reason });
         }
         outcome.containers = containers;
-        let mut record = self.book.read(name);
-        record.trouble = None;
-        record.unhealed = self.unhealed(ungrafted).await;
-        self.note(&record);
+        self.note_healed(self.unhealed(ungrafted).await).await;
 
-        (outcome.earlier_units, outcome.open_files) = self.earlier(&generation).await?;
+        (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
         for unit in &outcome.earlier_units {
             say(format!("{unit}: lives on until the last file of it is closed"));
         }
@@ -184,7 +192,12 @@ impl Healer<'_> {
     }
 
     /// The mount that the host has now, and how long making it took; None where nobody needs one.
-    async fn fresh_mount(&self, spec: &Spec, config: &Config) -> Result<Option<(Mount, Duration)>> {
+    async fn fresh_mount(
+        &self,
+        remotes: &[String],
+        spec: &Spec,
+        config: &Config,
+    ) -> Result<Option<(Mount, Duration)>> {
         let name = self.name;
         let found = self.host_mount().await?;
         let started = Instant::now();
@@ -192,7 +205,7 @@ impl Healer<'_> {
         let fresh = match found {
             HostMount::Unknown => bail!("its mount cannot be asked for its state: too little memory?"),
             HostMount::Lost(dead) => {
-                if !self.is_needed(dead.as_ref()).await? {
+                if !self.is_needed(remotes, dead.as_ref()).await? {
                     self.mounter.unmount(name, Reason::Asked).await?;
                     return Ok(None);
                 }
@@ -209,17 +222,33 @@ impl Healer<'_> {
         Ok(Some((fresh, started.elapsed())))
     }
 
+    /// What a healing could not do may be done now.
+    async fn note_healed(&self, unhealed: Vec<Unhealed>) {
+        let before = self.book.read(self.name);
+        let record = Record { trouble: None, unhealed, ..before.clone() };
+        if record != before {
+            self.note(&record);
+        }
+        if before.is_unfinished() && !record.is_unfinished() {
+            self.mounter.forget_failed_healing(self.name).await;
+        }
+    }
+
     /// The units of sshfs before this one that do not end, and what keeps them.
-    async fn earlier(&self, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
+    async fn earlier(&self, remotes: Vec<String>, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
         let mut running = self.mounter.running(self.name).await?;
         running.retain(|generation| generation != live);
         let (name, generations) = (self.name.clone(), running.clone());
-        let search = spawn_blocking(move || users::find(&name, &generations));
-        let users =
-            timeout(SEARCH_PATIENCE, search).await.context("the search for open files hangs")???;
+        let search = spawn_blocking(move || users::find(&name, &remotes, &generations));
+        let users = if let Ok(found) = timeout(SEARCH_PATIENCE, search).await {
+            found??
+        } else {
+            tracing::warn!("the search for open files hangs, going on without");
+            Vec::new()
+        };
         if users.is_empty() {
             // They need a moment to end.
-            running = self.mounter.lingering(self.name, Some(live)).await?;
+            running = self.mounter.lingering(self.name, Some(live), END_PATIENCE).await?;
         }
         Ok((running.iter().map(Generation::unit).collect(), users))
     }

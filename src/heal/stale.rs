@@ -21,6 +21,7 @@ pub struct Stale {
     pub pid: u32,
     /// Why it must be left alone, if it must.
     pub obstacle: Option<Obstacle>,
+    container: Option<String>,
     who: String,
 }
 
@@ -44,6 +45,12 @@ impl fmt::Display for Stale {
 }
 
 impl Stale {
+    /// The short id of the container, if it is one.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        self.container.as_deref()
+    }
+
     /// As one who holds the volume.
     #[must_use]
     pub fn holder(&self) -> Holder {
@@ -51,18 +58,18 @@ impl Stale {
     }
 }
 
-/// All stale mounts of a volume whose live file system, if it has one, is `live`.
-pub async fn find(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
-    let name = name.clone();
+/// All stale mounts of a volume that shows these remotes, and whose live file system, if it has one, is `live`.
+pub async fn find(name: &VolumeName, remotes: &[String], live: Option<Device>) -> io::Result<Vec<Stale>> {
+    let (name, remotes) = (name.clone(), remotes.to_vec());
     // It reads all of /proc.
-    spawn_blocking(move || find_now(&name, live)).await.map_err(io::Error::other)?
+    spawn_blocking(move || find_now(&name, &remotes, live)).await.map_err(io::Error::other)?
 }
 
-fn find_now(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
+fn find_now(name: &VolumeName, remotes: &[String], live: Option<Device>) -> io::Result<Vec<Stale>> {
     let everywhere = Everywhere::read()?;
     let mut found: Vec<_> = everywhere
         .iter()
-        .filter(|mount| fuse::is_of(mount, name) && Some(mount.device) != live)
+        .filter(|mount| fuse::is_of(mount, name, remotes) && Some(mount.device) != live)
         .filter(|mount| !everywhere.iter().any(|other| covers(other, mount)))
         .filter_map(|mount| {
             let obstacle = match made_by_root(mount.device) {
@@ -73,7 +80,8 @@ fn find_now(name: &VolumeName, live: Option<Device>) -> io::Result<Vec<Stale>> {
                 }
             };
             let pid = everywhere.seen_by(mount);
-            Some(Stale { pid, obstacle, who: describe(pid), mount: mount.clone() })
+            let container = containers::of_process(pid);
+            Some(Stale { pid, obstacle, container, who: describe(pid), mount: mount.clone() })
         })
         .collect();
     found.sort_by_key(|stale| stale.mount.id);

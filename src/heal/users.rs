@@ -64,7 +64,7 @@ impl fmt::Display for User {
 }
 
 /// All users of these sshfs. Reads all of /proc.
-pub fn find(name: &VolumeName, generations: &[Generation]) -> io::Result<Vec<User>> {
+pub fn find(name: &VolumeName, remotes: &[String], generations: &[Generation]) -> io::Result<Vec<User>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
         if let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
@@ -79,7 +79,7 @@ pub fn find(name: &VolumeName, generations: &[Generation]) -> io::Result<Vec<Use
             }
         }
     }
-    let users_of = |process: &Process| process.users(name, &units);
+    let users_of = |process: &Process| process.users(name, remotes, &units);
     Ok(processes.iter().flat_map(users_of).collect())
 }
 
@@ -101,7 +101,7 @@ impl Process {
     }
 
     /// What it has of the file systems with these numbers.
-    fn users(&self, name: &VolumeName, units: &BTreeMap<u64, String>) -> Vec<User> {
+    fn users(&self, name: &VolumeName, remotes: &[String], units: &BTreeMap<u64, String>) -> Vec<User> {
         let mut used: Vec<(u64, Use, PathBuf)> = Vec::new();
         for (link, kind) in
             [("cwd", Use::WorkingDirectory), ("root", Use::RootDirectory), ("exe", Use::Mapped)]
@@ -123,7 +123,7 @@ impl Process {
         let who = describe(self.pid);
         let mounts = fs::read(self.directory.join("mountinfo")).unwrap_or_default();
         let mounts = mountinfo::uppermost(mountinfo::parse(&mounts));
-        let ours: Vec<_> = mounts.iter().filter(|mount| fuse::is_of(mount, name)).collect();
+        let ours: Vec<_> = mounts.iter().filter(|mount| fuse::is_of(mount, name, remotes)).collect();
         let named = |device: u64, path: &Path| match ours.as_slice() {
             // Of a mount that is gone, the kernel knows the path below it, and there is another mount now.
             [mount] if mount.device != Device::of(device) => {
@@ -178,9 +178,9 @@ mod tests {
         let pid = std::process::id();
         let process = Process { pid, directory: "/proc/self".into() };
         let name = VolumeName::new("data").unwrap();
-        let users = process.users(&name, &[(device, "the unit".to_owned())].into());
+        let users = process.users(&name, &[], &[(device, "the unit".to_owned())].into());
         let open = |user: &User| user.kind == Use::Open && user.path == file.path();
         assert!(users.iter().any(open), "{users:?}");
-        assert!(process.users(&name, &[(u64::MAX, String::new())].into()).is_empty());
+        assert!(process.users(&name, &[], &[(u64::MAX, String::new())].into()).is_empty());
     }
 }

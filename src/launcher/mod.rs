@@ -101,7 +101,8 @@ pub enum LaunchError {
     #[error("systemd does not answer over D-Bus")]
     BusHangs,
     /// PID 1 refused.
-    #[error("systemd refused to start the unit of the mount: {}; if it is masked, unmask it", bus_words(.0))]
+    #[error("systemd refused to start the unit of the mount: {}; if a file or a mask of that name is there, remove it \
+         (systemctl unmask)", bus_words(.0))]
     Refused(zbus::Error),
     /// The credential is not in the store. Its name is not repeated: it may be a password in the wrong place.
     #[error(
@@ -134,7 +135,7 @@ pub enum LaunchError {
     #[error("an ssh agent can be used only where systemd is PID 1; use 'identity_file'")]
     AgentNeedsSystemd,
     /// PID 1 could not read a key or password file.
-    #[error("systemd could not read {0}")]
+    #[error("systemd could not read {0}; it must be a file of less than 1 MiB that root can read")]
     Credential(String),
     /// PID 1 could not decrypt what was encrypted when the volume was created.
     #[error(

@@ -19,7 +19,7 @@ pub enum MountError {
     Remote(Cause),
     /// The server let nobody in.
     #[error("{0}")]
-    Login(Refusal),
+    Login(Box<Refusal>),
     /// The same, where a key of an agent may be what is missing.
     #[error(
         "{cause}; keys are asked of the agent, too: 'SSH_AUTH_SOCK={agent} ssh-add -l' lists them, and a public key as \
@@ -27,7 +27,7 @@ pub enum MountError {
     )]
     Keys {
         /// What they said.
-        cause: Cause,
+        cause: Box<Cause>,
         /// The agent.
         agent: AgentSocket,
     },
@@ -86,9 +86,10 @@ impl MountError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Remote(cause) | Self::Keys { cause, .. } => cause.kind(),
+            Self::Remote(cause) => cause.kind(),
+            Self::Keys { cause, .. } => cause.kind(),
             Self::Login(refusal) => refusal.kind(),
-            Self::Deadline { said, .. } if had_session(said) => kind::NOT_SFTP,
+            Self::Deadline { said, .. } if Notice::tells_of_login(said) => kind::NOT_SFTP,
             Self::Deadline { .. } => kind::TIMED_OUT,
             Self::Foreign(_) => kind::FOREIGN_MOUNT,
             Self::Hidden(_) => kind::MOUNT_HIDDEN,
@@ -108,9 +109,9 @@ impl MountError {
             (
                 Some(agent),
                 Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_) | Cause::UnusableKey(_),
-            ) => Self::Keys { cause, agent: agent.clone() },
+            ) => Self::Keys { cause: Box::new(cause), agent: agent.clone() },
             (None, Cause::AccessDenied { accepts, key }) => {
-                Self::Login(Refusal::new(accepts.clone(), key.clone(), spec))
+                Self::Login(Box::new(Refusal::new(accepts.clone(), key.clone(), spec)))
             }
             _ => Self::Remote(cause),
         }
@@ -132,13 +133,9 @@ impl MountError {
     }
 }
 
-fn had_session(said: &str) -> bool {
-    Notice::all(said).any(|notice| matches!(notice, Notice::Connected(_)))
-}
-
 fn meanwhile(after: &Duration, said: &str) -> String {
     let after = after.as_secs();
-    if had_session(said) {
+    if Notice::tells_of_login(said) {
         return format!(
             "the login worked, but nothing that speaks SFTP answered within {after}s; check the user's shell, ForceCommand and \
              command=\"…\" on the server, and that the disk there does not hang"

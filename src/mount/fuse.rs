@@ -35,21 +35,36 @@ pub fn source(generation: &Generation, remote: &Remote) -> String {
     format!("{generation}={remote}")
 }
 
-/// Whether a mount, wherever it is, says that it shows the files of this volume.
+/// Whether a mount, wherever it is, says that it shows the files of this volume from one of these remotes.
 #[must_use]
-pub fn is_of(mount: &Mount, name: &VolumeName) -> bool {
+pub fn is_of(mount: &Mount, name: &VolumeName, remotes: &[String]) -> bool {
+    let of_these = |remote| remotes.iter().any(|known| known == remote);
+    mount.filesystem == FILESYSTEM && read_source(mount, name).is_some_and(|(_, remote)| of_these(remote))
+}
+
+/// Whether the mount that is at the mountpoint of `name` was made for it.
+#[must_use]
+pub fn bears_name(mount: &Mount, name: &VolumeName) -> bool {
     mount.filesystem == FILESYSTEM && read_source(mount, name).is_some()
 }
 
 /// Which sshfs serves the mount that is at the mountpoint of `name`.
 #[must_use]
 pub fn generation(mount: &Mount, name: &VolumeName) -> Generation {
-    read_source(mount, name).unwrap_or_else(|| Generation::first(name))
+    read_source(mount, name).map_or_else(|| Generation::first(name), |(generation, _)| generation)
 }
 
-/// The remote does not count: the administrator may have moved the volume to another server since.
-fn read_source(mount: &Mount, name: &VolumeName) -> Option<Generation> {
-    Generation::read(mount.source.split_once('=')?.0, name)
+/// The remotes whose files a volume shows: that of its definition, and that of the mount at its mountpoint, which is
+/// another one if the volume has been moved to another server since.
+#[must_use]
+pub fn remotes(name: &VolumeName, defined: Option<&Remote>, mounted: Option<&Mount>) -> Vec<String> {
+    let mounted = mounted.and_then(|mount| read_source(mount, name)).map(|(_, remote)| remote.to_owned());
+    defined.map(ToString::to_string).into_iter().chain(mounted).collect()
+}
+
+fn read_source<'a>(mount: &'a Mount, name: &VolumeName) -> Option<(Generation, &'a str)> {
+    let (generation, remote) = mount.source.split_once('=')?;
+    Some((Generation::read(generation, name)?, remote))
 }
 
 /// Why there is no FUSE mount.
@@ -105,7 +120,7 @@ pub fn mount_without_server(
     source: &str,
     options: &[Setting],
 ) -> Result<OwnedFd, FuseError> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(device_error)?;
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|e| device_error(&e))?;
     let (flags, data) = mount_options(options, &device);
     mount(Some(source), mountpoint, Some(FILESYSTEM), flags, Some(data.as_str()))
         .map_err(FuseError::Mount)?;
@@ -145,7 +160,7 @@ pub fn mount_detached(mountpoint: &Path, source: &str, options: &[Setting]) -> R
     apart.unwrap_or(Err(FuseError::Mount(Errno::EIO)))
 }
 
-fn device_error(error: io::Error) -> FuseError {
+fn device_error(error: &io::Error) -> FuseError {
     FuseError::Device(Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 

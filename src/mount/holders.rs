@@ -113,11 +113,11 @@ fn has_ended(e: &io::Error) -> bool {
 
 /// Those of `all` mounts, by id, that keep the file system of `ours` in use independently of `ours`.
 fn holding<'a>(ours: &Mount, all: &'a HashMap<u32, Mount>) -> Vec<&'a Mount> {
-    let below = all.get(&ours.parent);
+    let below = lies_on(ours, all);
     let followed =
         below.and_then(|below| below.shared).map(|group| groups_that_follow(group, all)).unwrap_or_default();
     let goes_with_ours = |mount: &Mount| {
-        let (Some(below), Some(its_below)) = (below, all.get(&mount.parent)) else { return false };
+        let (Some(below), Some(its_below)) = (below, lies_on(mount, all)) else { return false };
         let same_place = place(ours, below).is_some_and(|ours| place(mount, its_below) == Some(ours));
         let repeats =
             [its_below.shared, its_below.master].into_iter().flatten().any(|group| followed.contains(&group));
@@ -126,6 +126,19 @@ fn holding<'a>(ours: &Mount, all: &'a HashMap<u32, Mount>) -> Vec<&'a Mount> {
     all.values()
         .filter(|mount| mount.device == ours.device && mount.id != ours.id && !goes_with_ours(mount))
         .collect()
+}
+
+/// The mount that a mount lies on, and all those between that it covers whole: what goes with the place.
+fn lies_on<'a>(mount: &Mount, all: &'a HashMap<u32, Mount>) -> Option<&'a Mount> {
+    let mut below = all.get(&mount.parent)?;
+    // As many as there are mounts, at most: what processes show while mounts change need not fit together.
+    for _ in all {
+        if below.mountpoint != mount.mountpoint {
+            break;
+        }
+        below = all.get(&below.parent)?;
+    }
+    Some(below)
 }
 
 /// The peer groups that repeat what happens in `group`: itself, its slaves where they are shared again, and so on.
@@ -188,6 +201,19 @@ mod tests {
             ),
             1
         );
+    }
+
+    #[test]
+    fn what_lies_beneath_ours_or_on_it_at_the_mountpoint_goes_with_it() {
+        assert_eq!(holders("12 11 0:50 / /lib/mnt/data rw shared:7 - fuse.sshfs h:/x rw\n"), 0);
+        let in_a_service = "40 3 8:1 /lib/mountpoints /lib/mnt ro master:5 - ext4 /dev/sda rw\n\
+                            41 40 0:51 / /lib/mnt/data rw master:8 - fuse.sshfs h:/x rw\n\
+                            42 41 0:50 / /lib/mnt/data rw master:7 - fuse.sshfs h:/x rw\n";
+        assert_eq!(holders(in_a_service), 0);
+        let in_a_container = "30 2 0:40 / / rw - overlay o rw\n\
+                              31 30 0:51 / /data rw - fuse.sshfs h:/x rw\n\
+                              32 31 0:50 / /data rw - fuse.sshfs h:/x rw\n";
+        assert_eq!(holders(in_a_container), 1);
     }
 
     #[test]

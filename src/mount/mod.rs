@@ -50,9 +50,8 @@ use tokio::{
 const LIVE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long umount(2) may take before its server is ended by force.
 const UNMOUNT_PATIENCE: Duration = Duration::from_secs(10);
-/// How long an sshfs may take to end after its last file was closed, and how often it is looked at.
-const END_PATIENCE: Duration = Duration::from_secs(5);
-const END_INTERVAL: Duration = Duration::from_millis(50);
+/// How long earlier sshfs may take to end after the unmounting.
+const LAST_END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a volume is unmounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,7 +244,8 @@ impl Mounter {
         if self.mounted(name)?.is_some() {
             return Err(UnmountError::Failed { path: mountpoint, errno: Errno::EBUSY });
         }
-        if let Err(e) = self.running(name).await {
+        // What was open in an earlier one was closed with the last container.
+        if let Err(e) = self.lingering(name, None, LAST_END_PATIENCE).await {
             tracing::warn!(volume = %name, "volume {name}: cannot tidy up after earlier mounts, ignoring: {e}");
         }
         tracing::info!(

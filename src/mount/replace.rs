@@ -17,11 +17,14 @@ use crate::{
     volume::{Generation, Spec, VolumeName},
 };
 use nix::errno::Errno;
-use std::{fs, io};
+use std::{fs, io, time::Duration};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, sleep, timeout},
 };
+
+/// How often it is looked whether an sshfs has ended.
+const END_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Mounter {
     /// Puts a fresh mount in the place of `old`, whose sshfs ends with the last who uses it, and returns it. On an error
@@ -65,7 +68,7 @@ impl Mounter {
         let mut top = old.clone();
         // What an earlier restart left that was killed between two steps, or a kernel that cannot mount beneath: all of
         // them work, so whoever comes now gets one or the other.
-        while self.covers_another(&top)? {
+        while covers_another(&top, name)? {
             self.umount_within(super::UNMOUNT_PATIENCE, top.mountpoint.clone(), fuse::detach).await?;
             top = self.mounted(name)?.ok_or(io::ErrorKind::NotFound)?;
         }
@@ -83,11 +86,6 @@ impl Mounter {
         let view = self.paths.mountpoints();
         let attached = |mount: &Mount| mount.source == source && mount.mountpoint.starts_with(&view);
         mountinfo::own().map_or(true, |mounts| mounts.iter().any(attached))
-    }
-
-    fn covers_another(&self, top: &Mount) -> io::Result<bool> {
-        let mounts = mountinfo::own()?;
-        Ok(mounts.iter().any(|mount| mount.id == top.parent && mount.mountpoint == top.mountpoint))
     }
 
     /// Stops a unit whose mount has no place, and forgets it.
@@ -119,20 +117,21 @@ impl Mounter {
         Ok(running)
     }
 
-    /// Waits a little until none runs any more but `live`, and returns those that do: they serve files that are open.
+    /// Waits until none runs any more but `live`, and returns those that do all the same: they serve files that are open.
     pub async fn lingering(
         &self,
         name: &VolumeName,
         live: Option<&Generation>,
+        patience: Duration,
     ) -> Result<Vec<Generation>, LaunchError> {
-        let deadline = Instant::now() + super::END_PATIENCE;
+        let deadline = Instant::now() + patience;
         loop {
             let mut running = self.running(name).await?;
             running.retain(|generation| Some(generation) != live);
             if running.is_empty() || Instant::now() > deadline {
                 return Ok(running);
             }
-            sleep(super::END_INTERVAL).await;
+            sleep(END_INTERVAL).await;
         }
     }
 
@@ -149,4 +148,11 @@ impl Mounter {
         _ = fs::remove_file(self.paths.ssh_config_of(generation));
         self.launcher.tidy(&generation.unit());
     }
+}
+
+/// Whether another mount of the volume lies beneath.
+fn covers_another(top: &Mount, name: &VolumeName) -> io::Result<bool> {
+    let beneath = |mount: &Mount| mount.id == top.parent && mount.mountpoint == top.mountpoint;
+    let beneath = |mount: &Mount| beneath(mount) && fuse::bears_name(mount, name);
+    Ok(mountinfo::own()?.iter().any(beneath))
 }

@@ -284,6 +284,11 @@ const KEYWORDS: &[&str] = &[
     "subsystem request failed",
     "cannot start ",
     "remote host has disconnected",
+    "UNKNOWN port 65535",
+    "open failed: connect failed: ",
+    "no matching cipher found. Their offer: ",
+    "kex_exchange_identification: ",
+    "\u{1}key: passphrase-wrong ",
 ];
 
 fn words_of_ssh(input: &[u8]) {

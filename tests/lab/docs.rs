@@ -21,6 +21,7 @@ crate::cases![
     swarm,
     podman,
     tuning,
+    monitoring,
     moving,
     troubleshooting,
     other_pages_show_nothing_that_is_not_run,
@@ -95,6 +96,10 @@ fn podman(lab: &Lab) -> Result<()> {
 
 fn tuning(lab: &Lab) -> Result<()> {
     go_through(lab, "docs/tuning.md")
+}
+
+fn monitoring(lab: &Lab) -> Result<()> {
+    go_through(lab, "docs/monitoring.md")
 }
 
 fn moving(lab: &Lab) -> Result<()> {

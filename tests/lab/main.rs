@@ -4,6 +4,8 @@
 //! the other as the SSH server. Cases of a pairing share two booted hosts and run in order; each makes the
 //! volumes it needs and removes them. One can be run alone: `cargo test --test lab -- NAME`.
 
+#[path = "../support/error_page.rs"]
+mod error_page;
 #[path = "../support/hostile_sftp.rs"]
 mod hostile_sftp;
 #[path = "../support/isolation.rs"]
@@ -16,6 +18,7 @@ mod pages;
 mod admin;
 mod agent;
 mod boot;
+mod causes;
 mod check;
 mod connection;
 mod container_faults;
@@ -29,10 +32,12 @@ mod escapes;
 mod healing;
 mod hostile;
 mod idle;
+mod inspect;
 mod journal;
 mod killed;
 mod leaks;
 mod load;
+mod metrics;
 mod package;
 mod policies;
 mod reboot;
@@ -68,7 +73,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 28] = [
+const THEMES: [(&str, &[Case]); 31] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -80,6 +85,7 @@ const THEMES: [(&str, &[Case]); 28] = [
     ("hostile", hostile::CASES),
     ("agent", agent::CASES),
     ("errors", errors::CASES),
+    ("causes", causes::CASES),
     ("check", check::CASES),
     ("restarts", restarts::CASES),
     ("idle", idle::CASES),
@@ -89,6 +95,8 @@ const THEMES: [(&str, &[Case]); 28] = [
     ("restart", restart::CASES),
     ("journal", journal::CASES),
     ("admin", admin::CASES),
+    ("inspect", inspect::CASES),
+    ("metrics", metrics::CASES),
     ("killed", killed::CASES),
     ("load", load::CASES),
     ("engine", engine::CASES),

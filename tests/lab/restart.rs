@@ -1,8 +1,6 @@
 //! `sshfs-docker restart`: a fresh sshfs under running containers. None of them misses a beat, what is open stays where it
 //! is, and nothing is left of the sshfs before.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -13,8 +11,10 @@ crate::cases![
     a_container_writes_on_through_restarts_without_an_error,
     open_files_keep_their_sshfs_until_they_are_closed,
     every_kind_of_container_gets_the_present_options,
+    a_volume_that_was_moved_is_followed,
     a_server_that_refuses_or_is_dark_changes_nothing_for_anybody,
     a_restart_killed_at_any_moment_leaves_a_volume_that_works,
+    a_restart_killed_between_its_two_last_steps_is_cleared_away,
     a_container_that_cannot_be_changed_keeps_its_mount_and_is_named,
     a_file_open_on_the_host_outlives_its_mount_and_keeps_the_volume,
     a_dead_mount_is_replaced_as_healing_does,
@@ -132,15 +132,24 @@ fn open_files_keep_their_sshfs_until_they_are_closed(lab: &Lab) -> Result<()> {
     // An ordinary mount finds the newest, and ends none of the others.
     ensure!(volume.run("echo new > /d/new; cat /d/new")? == "new");
     ensure!(lab.units(&volume)? == units, "{:?} of {units:?}, {status}", lab.units(&volume)?);
-    poll::until_true("docker volume inspect to show the unit that is used", Duration::from_secs(60), || {
-        Ok(lab.docker("volume inspect --format '{{.Status.unit}}' kept-open")? == units[1])
+    poll::until_true("docker volume inspect to show the unit that is used", SOON, || {
+        Ok(lab.docker("volume inspect --format '{{.Status.unit}}' kept-open")?
+            == "sshfs-docker-mount-kept-open:3.service")
     })?;
     container.exec("touch /close; until [ -e /closed ]; do sleep 0.1; done")?;
     lab.host.sh("pkill -x tail")?;
     poll::until_true("the earlier ones to end", SOON, || Ok(lab.units(&volume)?.len() == 1))?;
     let (meant, written) = (container.exec("wc -l < /lines")?, lab.server.sh("wc -l < /srv/kept-open/log")?);
     ensure!(meant == written, "{meant} lines became {written}");
-    println!("fault-count: restarts_done=2 writes_lost=0");
+
+    // One that is killed with its files open takes the sshfs along that served them.
+    let killed = volume.start("kept-open-killed", "", HOLDER)?;
+    killed.exec("until [ -e /lines ]; do sleep 0.1; done")?;
+    lab.restart(&volume)?.success()?;
+    ensure!(lab.units(&volume)?.len() == 2);
+    println!("fault-count: restarts_done=3 writes_lost=0");
+    killed.remove()?;
+    poll::until_true("the earlier one to end", SOON, || Ok(lab.units(&volume)?.len() == 1))?;
     container.remove()?;
     lab.wait_until_nothing_is_left(&volume)
 }
@@ -197,6 +206,20 @@ fn every_kind_of_container_gets_the_present_options(lab: &Lab) -> Result<()> {
     lab.wait_until_nothing_is_left(&volume)
 }
 
+fn a_volume_that_was_moved_is_followed(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("moved")?;
+    lab.server.export("moved-there", "alice")?;
+    lab.server.sh("echo there > /srv/moved-there/where; echo here > /srv/moved/where")?;
+    let container = volume.hold("moved-user")?;
+    ensure!(container.exec("cat /d/where")? == "here");
+    lab.host.sh("sed -i 's,/srv/moved\",/srv/moved-there\",' /var/lib/sshfs-docker/volumes/moved.json")?;
+    let outcome = lab.restart_json(&volume)?;
+    ensure!(outcome["containers"][0]["fresh"] == true, "{outcome}");
+    ensure!(container.exec("cat /d/where")? == "there");
+    container.remove()?;
+    lab.wait_until_nothing_is_left(&volume)
+}
+
 fn a_server_that_refuses_or_is_dark_changes_nothing_for_anybody(lab: &Lab) -> Result<()> {
     let volume = lab.volume("refused")?;
     let writer = Writer::start(lab, &volume)?;
@@ -242,20 +265,52 @@ fn a_restart_killed_at_any_moment_leaves_a_volume_that_works(lab: &Lab) -> Resul
             "timeout --signal KILL 0.{delay:03} sshfs-docker restart cut-off || [ $? = 137 ] && echo ended"
         ))?;
         killed += u32::from(!output.stdout.contains("has the fresh mount"));
-        other.exec("echo works > /d/other; grep -q works /d/other")?;
-        ensure!(volume.run("cat /d/other")? == "works");
+        // A file of its own each time: two sshfs of one directory know of each other's changes after a while.
+        other.exec(&format!("echo works > /d/other-{delay}; grep -q works /d/other-{delay}"))?;
+        ensure!(volume.run(&format!("cat /d/other-{delay}"))? == "works");
     }
     writer.wait_for_more()?;
     let outcome = lab.restart_json(&volume)?;
     ensure!(lab.devices(&volume)?.len() == 1, "{:?}, {outcome}", lab.devices(&volume)?);
+    lab.server.sh("rm /srv/cut-off/other-*")?;
     writer.finish()?;
     poll::until_true("one sshfs to be left", SOON, || Ok(lab.units(&volume)?.len() == 1))?;
     println!("fault-count: restarts_killed={killed} writes_lost=0");
     other.remove()?;
-    volume.wait_until_unmounted()?;
-    let left = lab.host.sh("systemctl list-units --failed --plain --no-legend 'sshfs-docker-*'")?;
-    ensure!(left.is_empty(), "{left}");
-    poll::until_true("all units to end", SOON, || Ok(lab.units(&volume)?.is_empty()))
+    lab.wait_until_nothing_is_left(&volume)
+}
+
+/// Puts a copy of a mount beneath it, which is what a restart leaves that is killed after move_mount(2) and before umount2(2).
+const HALF_WAY: &str = "
+my ($path, $empty) = (shift, '');
+my $copy = syscall(428, -100, $path, 0x80001);
+my $old = syscall(2, $path, 0x200000, 0);
+die $! if $copy < 0 || $old < 0 || syscall(429, $copy, $empty, $old, $empty, 0x244) < 0;
+";
+
+fn a_restart_killed_between_its_two_last_steps_is_cleared_away(lab: &Lab) -> Result<()> {
+    let volume = lab.volume("half-way")?;
+    let path = volume.mountpoint();
+    let mounts = || lab.host.sh(&format!("grep -c ' {path} ' /proc/1/mountinfo || :"));
+    let leave_half_way = || -> Result<()> {
+        lab.host.put("/var/tmp/half-way", HALF_WAY.as_bytes())?;
+        lab.host.sh(&format!("perl /var/tmp/half-way {path}"))?;
+        ensure!(mounts()? == "2", "nothing is beneath");
+        Ok(())
+    };
+    let writer = Writer::start(lab, &volume)?;
+    leave_half_way()?;
+    ensure!(volume.run("ls /d/stream")? == "/d/stream");
+    let outcome = lab.restart_json(&volume)?;
+    ensure!(mounts()? == "1" && lab.devices(&volume)?.len() == 1, "{outcome}");
+    ensure!(volume.run("ls /d/stream")? == "/d/stream");
+    writer.finish()?;
+    lab.wait_until_nothing_is_left(&volume)?;
+    let container = volume.hold("half-way-user")?;
+    leave_half_way()?;
+    container.remove()?;
+    println!("fault-count: restarts_killed=2 writes_lost=0");
+    lab.wait_until_nothing_is_left(&volume)
 }
 
 fn a_container_that_cannot_be_changed_keeps_its_mount_and_is_named(lab: &Lab) -> Result<()> {

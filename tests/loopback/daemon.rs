@@ -108,6 +108,11 @@ impl Daemon {
         &self.listener
     }
 
+    /// What a shell has changed for it.
+    pub fn changes(&self) -> Option<&str> {
+        self.changes.as_deref()
+    }
+
     /// Where Docker finds a volume's files.
     pub fn mountpoint(&self, name: &str) -> PathBuf {
         self.root.join("lib/mnt").join(name)

@@ -1,62 +1,84 @@
 //! The commands of the program, from the definition of its command line.
 
 use crate::mdoc;
-use clap::{Arg, Command};
-use std::fmt::Write;
+use clap::{Arg, ArgAction, Command};
+use std::{collections::BTreeSet, fmt::Write};
 
-/// What each command is called with, and what it does.
+/// What each command is called with, and what it does. Options of several commands are described elsewhere.
 pub fn commands(program: &Command) -> String {
     let mut lines = ".Bl -tag -width Ds\n".to_owned();
-    for command in program.get_subcommands().filter(|command| command.get_name() != "help") {
-        let own: Vec<_> = options(command).filter(|option| !is_common(program, option)).collect();
-        let short = |option: &&Arg| format!(" Op {}", name(option));
+    for command in shown(program) {
+        let special = options(command).filter(|option| count(program, option) < shown(program).count());
         let arguments: String =
-            own.iter().map(short).chain(command.get_positionals().map(positional)).collect();
+            special.map(synopsis).chain(command.get_positionals().map(positional)).collect();
         let _ = writeln!(lines, ".It Cm {}{arguments}", command.get_name());
-        let _ =
-            writeln!(lines, "{}", mdoc::sentence(&help(command.get_long_about().or(command.get_about()))));
-        lines += &list(&own);
-    }
-    lines + ".El\n"
-}
-
-/// The options that all commands share.
-pub fn common_options(program: &Command) -> String {
-    let first = program.get_subcommands().next().expect("a command");
-    list(&options(first).filter(|option| is_common(program, option)).collect::<Vec<_>>())
-}
-
-fn list(options: &[&Arg]) -> String {
-    if options.is_empty() {
-        return String::new();
-    }
-    let mut lines = ".Bl -tag -width Ds -compact\n".to_owned();
-    for option in options {
-        let _ = writeln!(lines, ".It {}", name(option));
-        let _ = writeln!(lines, "{}", mdoc::sentence(&help(option.get_long_help().or(option.get_help()))));
-        if let [default] = option.get_default_values() {
-            let _ = writeln!(lines, "Default:\n.Pa {}", mdoc::text(&default.to_string_lossy()));
+        lines += &mdoc::paragraphs(
+            &command.get_long_about().or(command.get_about()).map(plain).unwrap_or_default(),
+        );
+        lines += &list(options(command).filter(|option| !is_common(program, option)));
+        if let Some(more) = command.get_after_help() {
+            lines += ".Pp\n";
+            lines += &mdoc::paragraphs(&plain(more));
         }
     }
     lines + ".El\n"
 }
 
+/// The options that several commands share.
+pub fn common_options(program: &Command) -> String {
+    let mut seen = BTreeSet::new();
+    // The last commands share all of them, in the order of their definition.
+    let commands: Vec<_> = shown(program).collect();
+    let all = commands.into_iter().rev().flat_map(options).filter(|option| is_common(program, option));
+    list(all.filter(|option| seen.insert(option.get_id().clone())))
+}
+
+fn shown(program: &Command) -> impl Iterator<Item = &Command> {
+    program.get_subcommands().filter(|command| command.get_name() != "help")
+}
+
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
-    let own = |option: &&Arg| !["help", "version"].contains(&option.get_id().as_str());
-    command.get_arguments().filter(|argument| !argument.is_positional()).filter(own)
+    let own = |option: &&Arg| !option.is_positional() && option.get_id() != "help";
+    command.get_arguments().filter(own)
 }
 
-/// Whether all commands but a few have it.
+/// How many commands have this option.
+fn count(program: &Command, option: &Arg) -> usize {
+    let has = |command: &&Command| options(command).any(|other| other.get_id() == option.get_id());
+    shown(program).filter(has).count()
+}
+
 fn is_common(program: &Command, option: &Arg) -> bool {
-    let has = |command: &Command| options(command).any(|other| other.get_id() == option.get_id());
-    let with = program.get_subcommands().filter(|command| has(command)).count();
-    option.get_default_values().len() == 1 && with > 1
+    // What two have, such as options of volumes, each says in its own words.
+    count(program, option) > 2
 }
 
-fn name(option: &Arg) -> String {
-    let name = option.get_long().unwrap_or_else(|| panic!("{} has no name", option.get_id()));
-    let value = option.get_action().takes_values().then(|| option.get_value_names()).flatten();
-    value.map_or_else(|| format!("Fl -{name}"), |value| format!("Fl -{name} Ar {}", value.join(" ")))
+fn list<'a>(options: impl Iterator<Item = &'a Arg>) -> String {
+    let mut lines = String::new();
+    for option in options {
+        let names = option.get_short().map(|letter| format!("Fl {letter}"));
+        let names = names.into_iter().chain(option.get_long().map(|name| format!("Fl -{name}")));
+        let _ = writeln!(lines, ".It {}{}", names.collect::<Vec<_>>().join(" , "), value(option));
+        lines +=
+            &mdoc::paragraphs(&option.get_long_help().or(option.get_help()).map(plain).unwrap_or_default());
+        if let ([default], true) = (option.get_default_values(), option.get_action().takes_values()) {
+            let _ = writeln!(lines, "Default:\n.Cm {}", mdoc::text(&default.to_string_lossy()));
+        }
+    }
+    if lines.is_empty() { lines } else { format!(".Bl -tag -width Ds -compact\n{lines}.El\n") }
+}
+
+fn synopsis(option: &Arg) -> String {
+    let long =
+        || format!("-{}", option.get_long().unwrap_or_else(|| panic!("{} has no name", option.get_id())));
+    let name = option.get_short().map_or_else(long, |letter| letter.to_string());
+    let again = if matches!(option.get_action(), ArgAction::Append) { " ..." } else { "" };
+    format!(" Oo Fl {name}{}{again} Oc", value(option))
+}
+
+fn value(option: &Arg) -> String {
+    let names = option.get_action().takes_values().then(|| option.get_value_names()).flatten();
+    names.map_or_else(String::new, |names| format!(" Ar {}", names.join(" ")))
 }
 
 fn positional(argument: &Arg) -> String {
@@ -64,9 +86,9 @@ fn positional(argument: &Arg) -> String {
         argument.get_value_names().map_or_else(|| argument.get_id().to_string(), |names| names.join(" "));
     let many = argument.get_num_args().is_some_and(|number| number.max_values() > 1);
     let name = if many { format!("{name} ...") } else { name };
-    if argument.is_required_set() { format!(" Ar {name}") } else { format!(" Op Ar {name}") }
+    if argument.is_required_set() { format!(" Ar {name}") } else { format!(" Oo Ar {name} Oc") }
 }
 
-fn help(text: Option<&clap::builder::StyledStr>) -> String {
-    text.map(ToString::to_string).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+fn plain(text: &clap::builder::StyledStr) -> String {
+    text.to_string()
 }

@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 use clap_complete::{Shell, generate};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Write};
 
 /// Lists the names of the volumes, for those who may read them.
 const VOLUMES: &str = "command ls /var/lib/sshfs-docker/volumes 2>/dev/null | command sed -n 's/\\.json$//p'";
@@ -28,14 +28,14 @@ fn bash(program: &Command) -> String {
     let mut with_value = BTreeSet::new();
     for command in program.get_subcommands() {
         let options: Vec<_> = command.get_arguments().filter(|argument| !argument.is_positional()).collect();
-        let mut words: Vec<_> = options.iter().filter_map(|option| long(option)).collect();
+        let mut words: Vec<_> = options.iter().flat_map(|option| names(option)).collect();
         words.push("--help".to_owned());
         if takes_volumes(command) {
             words.push("$(_sshfs_docker_volumes)".to_owned());
         }
-        commands += &format!("        {}) words=\"{}\" ;;\n", command.get_name(), words.join(" "));
+        let _ = writeln!(commands, "        {}) words=\"{}\" ;;", command.get_name(), words.join(" "));
         let valued = options.iter().filter(|option| option.get_action().takes_values());
-        with_value.extend(valued.filter_map(|option| long(option)));
+        with_value.extend(valued.flat_map(|option| names(option)));
     }
     let names: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
     format!(
@@ -63,8 +63,9 @@ complete -F _sshfs_docker -o bashdefault -o default sshfs-docker
     )
 }
 
-fn long(option: &Arg) -> Option<String> {
-    option.get_long().map(|name| format!("--{name}"))
+fn names(option: &Arg) -> Vec<String> {
+    let short = option.get_short().map(|letter| format!("-{letter}"));
+    short.into_iter().chain(option.get_long().map(|name| format!("--{name}"))).collect()
 }
 
 fn takes_volumes(command: &Command) -> bool {
@@ -73,27 +74,30 @@ fn takes_volumes(command: &Command) -> bool {
 
 fn zsh(script: &str) -> String {
     let function = format!(
-        "_sshfs_docker_volumes() {{\n    local -a volumes\n    volumes=(${{(f)\"$({VOLUMES})\"}})\n    compadd -a volumes\n}}\n\n"
+        "_sshfs_docker_volumes() {{
+    local -a volumes
+    volumes=(${{(f)\"$({VOLUMES})\"}})
+    compadd -a volumes
+}}
+
+"
     );
-    let mut lines = String::new();
-    for line in script.lines() {
-        if line.starts_with("_sshfs-docker() {") {
-            lines += &function;
-        }
-        if line.contains("volume -- ") || line.contains("volumes -- ") {
-            lines += &format!("{}\n", line.replace(":_default'", ":_sshfs_docker_volumes'"));
-        } else {
-            lines += &format!("{line}\n");
-        }
-    }
-    lines
+    let begins = "_sshfs-docker() {";
+    let script = script.replacen(begins, &format!("{function}{begins}"), 1);
+    let names_volumes = |line: &str| line.contains("volume -- ") || line.contains("volumes -- ");
+    let line = |line: &str| match line {
+        _ if names_volumes(line) => line.replace(":_default'", ":_sshfs_docker_volumes'") + "\n",
+        _ => line.to_owned() + "\n",
+    };
+    script.lines().map(line).collect()
 }
 
 fn fish(script: &str, program: &Command) -> String {
     let commands: Vec<_> =
         program.get_subcommands().filter(|command| takes_volumes(command)).map(Command::get_name).collect();
     format!(
-        "{script}complete -c sshfs-docker -n \"__fish_seen_subcommand_from {}\" -f -a \"({VOLUMES})\"\n",
+        "function __sshfs_docker_volumes\n    {VOLUMES}\nend\n\n{script}complete -c sshfs-docker \
+         -n \"__fish_seen_subcommand_from {}\" -f -a \"(__sshfs_docker_volumes)\"\n",
         commands.join(" ")
     )
 }

@@ -1,12 +1,16 @@
-//! The manual: what the pages and the completions say about options and commands is generated from the code, and these
-//! tests fail where it is not what is there. `make man` writes it anew.
+//! The manual: what the man pages and the completions say about options and commands is generated from the code, and these
+//! tests fail where it is not what is there. `make man` writes it anew. The documentation is looked through here, and gone
+//! through by the lab.
 //!
 //! The generated files are kept, so that a package needs no further tools to be built.
 
 mod commands;
 mod completions;
+mod documentation;
 mod mdoc;
 mod options;
+#[path = "../support/pages.rs"]
+mod pages;
 
 use clap::CommandFactory;
 use sshfs_docker::{cli::Cli, volume::catalogue::CATALOGUE};
@@ -15,16 +19,26 @@ use std::{env, fs, path::Path};
 /// Set by `make man`.
 const UPDATE: &str = "SSHFS_DOCKER_UPDATE_MANUAL";
 
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names of the files in a directory of this repository.
+fn names_in(directory: &str) -> Vec<String> {
+    let entries =
+        fs::read_dir(repository().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
 /// The text of a file of this repository.
 fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
+    fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Fails unless the file says `expected`, or writes that.
 fn check(path: &str, expected: &str) {
     if env::var_os(UPDATE).is_some() {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join(path), expected).unwrap();
+        fs::write(repository().join(path), expected).unwrap_or_else(|error| panic!("{path}: {error}"));
         return;
     }
     let current = read(path);
@@ -37,9 +51,12 @@ fn command_line() -> clap::Command {
     let full = Cli::command();
     let shown = full.get_subcommands().filter(|command| !command.is_hide_set()).map(|command| {
         let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
-        let about = command.get_about().cloned().unwrap_or_default();
         // Names are static text where clap is built as small as here.
-        clap::Command::new(&*command.get_name().to_owned().leak()).about(about).args(arguments)
+        let name: &'static str = command.get_name().to_owned().leak();
+        let mut copy = clap::Command::new(name).args(arguments);
+        copy = command.get_about().into_iter().fold(copy, |copy, about| copy.about(about.clone()));
+        copy = command.get_long_about().into_iter().fold(copy, |copy, about| copy.long_about(about.clone()));
+        command.get_after_help().into_iter().fold(copy, |copy, help| copy.after_help(help.clone()))
     });
     clap::Command::new("sshfs-docker").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }
@@ -55,18 +72,36 @@ fn the_page_of_the_program_has_all_its_commands() {
 }
 
 #[test]
+fn the_page_of_the_program_has_all_exit_codes_and_units() {
+    let page = read("man/sshfs-docker.8");
+    let (_, codes) = page.split_once(".Sh EXIT STATUS").unwrap();
+    let own = read("src/admin/mod.rs");
+    let own = own.lines().filter(|line| line.starts_with("pub const EXIT_"));
+    let own = own.filter_map(|line| line.split_once("= ")?.1.strip_suffix(';'));
+    // What std and clap end with.
+    for code in own.chain(["0", "1", "2"]) {
+        assert!(codes.contains(&format!(".It {code}\n")), "{code}");
+    }
+    let (_, units) = page.split_once(".Sh UNITS").unwrap();
+    let is_unit = |name: &&String| [".service", ".socket", ".timer"].iter().any(|kind| name.ends_with(kind));
+    for unit in names_in("systemd").iter().filter(is_unit) {
+        assert!(units.contains(&unit.replace("@.", "@NAME.")), "{unit}");
+    }
+}
+
+#[test]
 fn the_page_of_the_volumes_has_all_their_options() {
     let mut page = read("man/docker-volume-sshfs.7");
     for (region, list) in options::lists() {
         page = mdoc::replace(&page, region, &list);
     }
     check("man/docker-volume-sshfs.7", &page);
-    for entry in CATALOGUE {
-        let items = page.lines().filter(|line| {
-            line.strip_prefix(".It Cm ").and_then(|item| item.split(' ').next()) == Some(entry.name)
-        });
-        assert_eq!(items.count(), 1, "{}", entry.name);
-    }
+    let items = page.lines().filter_map(|line| line.strip_prefix(".It Cm ")?.split(" Ns").next());
+    let mut names: Vec<_> = items.flat_map(|item| item.split(" , ")).collect();
+    let mut known: Vec<_> = CATALOGUE.iter().map(|entry| entry.name).collect();
+    names.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(names, known);
 }
 
 #[test]

@@ -21,14 +21,18 @@ pub fn text(plain: &str) -> String {
     if escaped.starts_with('.') { format!("\\&{escaped}") } else { escaped }
 }
 
-/// A sentence of its own, in lines: a capital letter first, unless it is a program's name, a full stop last.
+/// A sentence of its own, in lines.
 pub fn sentence(plain: &str) -> String {
+    lines(&text(&(capital(plain).trim_end_matches('.').to_owned() + ".")))
+}
+
+/// With a capital letter first, unless that is the name of a program.
+fn capital(plain: &str) -> String {
     let mut letters = plain.chars();
-    let first = match letters.next() {
+    match letters.next() {
         Some(letter) if !plain.starts_with("ssh") => letter.to_uppercase().to_string() + letters.as_str(),
         _ => plain.to_owned(),
-    };
-    lines(&text(&(first.trim_end_matches('.').to_owned() + ".")))
+    }
 }
 
 /// Text in lines that are not longer than those of other pages.
@@ -44,6 +48,30 @@ fn lines(text: &str) -> String {
         length += word.len();
     }
     lines
+}
+
+/// What clap shows: paragraphs, and lines with a margin, which are shown as they are.
+pub fn paragraphs(help: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for part in help.split("\n\n").flat_map(|paragraph| ["", paragraph]).skip(1) {
+        if part.is_empty() {
+            lines.push(".Pp".to_owned());
+            continue;
+        }
+        let (shown, said): (Vec<_>, Vec<_>) = part.lines().partition(|line| line.starts_with("  "));
+        let said = said.join(" ");
+        // Each sentence begins a line: formatters put the right space between them.
+        for said in said.split(". ").filter(|said| !said.is_empty()) {
+            let end = if said.ends_with(':') { "" } else { "." };
+            lines.push(self::lines(&text(&(capital(said).trim_end_matches('.').to_owned() + end))));
+        }
+        if !shown.is_empty() {
+            lines.push(".Bd -literal -compact".to_owned());
+            lines.extend(shown.iter().map(|line| text(line.trim_start())));
+            lines.push(".Ed".to_owned());
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// The page with other lines between the two comments that mark a part of it.

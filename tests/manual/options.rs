@@ -5,7 +5,7 @@ use sshfs_docker::{
     mount::plan::DEFAULTS,
     volume::catalogue::{CATALOGUE, Effect, Entry, Value},
 };
-use std::fmt::Write;
+use std::collections::BTreeSet;
 
 /// The parts of docker-volume-sshfs(7) that are lists of options.
 pub fn lists() -> [(&'static str, String); 8] {
@@ -16,7 +16,7 @@ pub fn lists() -> [(&'static str, String); 8] {
         ("ssh", list(|effect| matches!(effect, Effect::Ssh(_)))),
         ("other names", list(means_another)),
         ("without effect", list(|effect| matches!(effect, Effect::NoEffect))),
-        ("gated", list(|effect| matches!(effect, Effect::Gated(_)))),
+        ("gated", gated()),
         ("refused", list(|effect| matches!(effect, Effect::Impossible(_)))),
     ]
 }
@@ -26,12 +26,30 @@ fn means_another(effect: Effect) -> bool {
 }
 
 fn list(belongs: impl Fn(Effect) -> bool) -> String {
-    let mut lines = ".Bl -tag -width Ds -compact\n".to_owned();
+    // Names with the same to say about them stand together.
+    let mut items: Vec<(String, String)> = Vec::new();
     for entry in CATALOGUE.iter().filter(|entry| belongs(entry.effect)) {
-        let _ = writeln!(lines, ".It Cm {}{}", entry.name, form(entry));
-        lines += &description(entry);
+        let (form, description) = (form(entry), description(entry));
+        match items.iter_mut().find(|(_, known)| form.is_empty() && *known == description) {
+            Some((names, _)) => *names += &format!(" , {}", entry.name),
+            None => items.push((format!("{}{form}", entry.name), description)),
+        }
     }
-    lines + ".El\n"
+    let items = items.iter().map(|(names, description)| format!(".It Cm {names}\n{description}"));
+    format!(".Bl -tag -width Ds -compact\n{}.El\n", items.collect::<String>())
+}
+
+/// By the reasons why they need to be allowed.
+fn gated() -> String {
+    let reason = |effect| if let Effect::Gated(reason) = effect { Some(reason) } else { None };
+    let mut reasons: Vec<_> = CATALOGUE.iter().filter_map(|entry| reason(entry.effect)).collect();
+    let mut seen = BTreeSet::new();
+    reasons.retain(|reason| seen.insert(*reason));
+    let part = |because: &&str| {
+        let items = list(|effect| reason(effect) == Some(because));
+        format!("{}\n{items}", mdoc::sentence(&format!("Because {because}")))
+    };
+    reasons.iter().map(part).collect::<Vec<_>>().join(".Pp\n")
 }
 
 /// What stands behind the name.
@@ -89,7 +107,6 @@ fn description(entry: &Entry) -> String {
         Effect::MeansAll(names) => {
             format!("Sets\n.Cm {}\nunless they are set themselves.\n", names.join(" , "))
         }
-        Effect::Gated(reason) => line(entry.about) + &line(&format!("Refused because {reason}")),
         Effect::Impossible(reason) => line(reason),
         Effect::Sshfs(Value::ColonList(words)) => {
             line(entry.about) + "Words:\n.Cm " + &words.join(" , ") + " .\n"

@@ -9,7 +9,17 @@ use std::{collections::BTreeMap, fs};
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
 
 /// Those that only a booted host can have; the lab tier provokes them.
-pub const ON_BOOTED_HOSTS: &[&str] = &[];
+pub const ON_BOOTED_HOSTS: &[&str] = &[
+    "no-systemd",
+    "unit-refused",
+    "unit-failed",
+    "no-user",
+    "credential-unreadable",
+    "password-sealed",
+    "agent-unusable",
+    "login-ended",
+    "login-ended-for-all",
+];
 
 /// One message of the page.
 #[derive(Debug)]
@@ -41,6 +51,12 @@ pub fn read() -> BTreeMap<String, Entry> {
         }
     }
     entries
+}
+
+/// What the page says before its entries.
+pub fn head() -> String {
+    let page = fs::read_to_string(PAGE).expect("docs/errors.md");
+    page.split("\n## ").next().unwrap_or_default().to_owned()
 }
 
 /// What varies from host to host, in the words of the page.

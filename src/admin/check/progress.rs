@@ -266,11 +266,14 @@ impl Progress {
     /// The mount has failed with this sentence: at the step that the cause is about, or where ssh got stuck.
     pub fn fail(&mut self, error: &MountError, sentence: String) {
         let next = ALL.into_iter().find(|step| !self.is_over(*step)).unwrap_or(Step::Directory);
+        let error = match error {
+            MountError::TooOld { cause, .. } => cause,
+            error => error,
+        };
         let step = match error {
             _ if self.on_the_way => Step::Connection,
-            MountError::Remote(cause) | MountError::Keys { cause, .. } => {
-                step_of(cause).unwrap_or(next.max(Step::Name))
-            }
+            MountError::Remote(cause) => step_of(cause).unwrap_or(next.max(Step::Name)),
+            MountError::Login(_) | MountError::Keys { .. } => Step::Login,
             MountError::Deadline { .. } => next.max(Step::Name),
             _ => next,
         };
@@ -298,8 +301,13 @@ fn step_of(cause: &Cause) -> Option<Step> {
         Cause::HostKeyChanged(_) | Cause::HostKeyUnknown | Cause::HostKeyRevoked | Cause::HostKey(_) => {
             Step::HostKey
         }
-        Cause::AccessDenied { .. } | Cause::TooManyKeys | Cause::BadKey(_) | Cause::NoAgent(_) => Step::Login,
-        Cause::NoSftp => Step::Sftp,
+        Cause::JumpHost(_) | Cause::BehindJumpHost(_) => Step::Connection,
+        Cause::AccessDenied { .. }
+        | Cause::TooManyKeys
+        | Cause::UnusableKey(_)
+        | Cause::BadKey(_)
+        | Cause::NoAgent(_) => Step::Login,
+        Cause::NoSftp | Cause::NotSftp => Step::Sftp,
         Cause::NoDirectory | Cause::NotADirectory | Cause::DirectoryDenied => Step::Directory,
         _ => return None,
     })

@@ -15,7 +15,7 @@ use crate::{
     paths::file_name,
     sealing::Sealer,
     store::{Definition, Store, Unreadable},
-    volume::{Spec, VolumeName, options::PasswordSource},
+    volume::{Spec, VolumeName, options, options::PasswordSource},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::{
@@ -272,9 +272,12 @@ pub fn containers(host: &Host) -> Vec<Finding> {
         return Vec::new();
     };
     let mut findings = Vec::new();
-    for (name, _) in defined(host) {
-        let live = mountinfo::at(&host.paths.mountpoint(&name)).ok().flatten().map(|mount| mount.device);
-        let is_stale = |mount: &&Mount| fuse::is_of(mount, &name) && Some(mount.device) != live;
+    for (name, definition) in defined(host) {
+        let remote = definition.ok().and_then(|definition| options::remote(&definition.options));
+        let mounted = mountinfo::at(&host.paths.mountpoint(&name)).ok().flatten();
+        let remotes = fuse::remotes(&name, remote.as_ref(), mounted.as_ref());
+        let live = mounted.map(|mount| mount.device);
+        let is_stale = |mount: &&Mount| fuse::is_of(mount, &name, &remotes) && Some(mount.device) != live;
         if everywhere.iter().find(is_stale).is_none() {
             continue;
         }
@@ -283,7 +286,7 @@ pub fn containers(host: &Host) -> Vec<Finding> {
             Health::read(&host.paths, stale.mount.device)
                 .is_none_or(|health| health.state == Connection::Ended)
         };
-        let stale = runtime.block_on(stale::find(&name, live)).unwrap_or_default();
+        let stale = runtime.block_on(stale::find(&name, &remotes, live)).unwrap_or_default();
         for stale in stale.into_iter().filter(is_dead) {
             let why = stale.obstacle.map(|obstacle| format!(" ({obstacle})")).unwrap_or_default();
             findings.push(Finding::problem(

@@ -1,6 +1,12 @@
 //! One thing that is wrong, as long as it exists: a world in which it is, and the options of a volume that meets it.
 
-use crate::{client::Reply, error_page, host::REMOTE_USER, sshd::Sshd, world::World};
+use crate::{
+    client::Reply,
+    error_page,
+    host::REMOTE_USER,
+    sshd::Sshd,
+    world::{ABSENT, World},
+};
 use std::{any::Any, fmt::Display, fs, path::Path};
 
 /// See above.
@@ -14,6 +20,7 @@ pub struct Fault {
     breaks_later: Option<fn(&World)>,
     /// What is called in the place of Create and Mount.
     call: Option<fn(&World) -> Reply>,
+    has_ssh_config: bool,
 }
 
 impl Fault {
@@ -24,7 +31,14 @@ impl Fault {
 
     pub fn in_world(world: World) -> Self {
         fs::create_dir(world.path("keys")).expect("a directory");
-        Self { world, options: Vec::new(), kept: Vec::new(), breaks_later: None, call: None }
+        Self {
+            world,
+            options: Vec::new(),
+            kept: Vec::new(),
+            breaks_later: None,
+            call: None,
+            has_ssh_config: false,
+        }
     }
 
     /// The volume has this option.
@@ -62,8 +76,9 @@ impl Fault {
     }
 
     /// The administrator's file has these lines.
-    pub fn with_ssh_config(self, lines: &str) -> Self {
+    pub fn with_ssh_config(mut self, lines: &str) -> Self {
         fs::write(self.world.path("etc/ssh_config"), lines).expect("a file");
+        self.has_ssh_config = true;
         self
     }
 
@@ -95,8 +110,18 @@ impl Fault {
     pub fn options(&self) -> Vec<(String, String)> {
         let mut all = self.world.options();
         all.retain(|(name, _)| !self.options.iter().any(|(other, _)| other == name));
-        all.extend(self.options.iter().cloned());
+        all.extend(self.options.iter().filter(|(_, value)| value != ABSENT).cloned());
         all
+    }
+
+    /// The administrator's file for ssh, where it has something to do with it.
+    pub fn ssh_config(&self) -> Option<String> {
+        self.has_ssh_config.then(|| self.world.path("etc/ssh_config").display().to_string())
+    }
+
+    /// Whether it has nothing to do with volumes and their files.
+    pub fn is_met_by_any_sshfs(&self) -> bool {
+        self.call.is_none() && self.breaks_later.is_none()
     }
 
     /// What whoever creates and mounts the volume reads, in the words of docs/errors.md.

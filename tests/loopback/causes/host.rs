@@ -36,7 +36,7 @@ pub const CAUSES: &[Cause] = &[
     ("systemd-too-old", || {
         on_host(&instead_of("systemctl", "echo 'systemd 245 (245.4-4ubuntu3)'")).with("port", free_port())
     }),
-    ("other", || on_host(&instead_of("ssh", "[ \"$1\" = -V ] || { echo 'Bus error' >&2; exit 1; }"))),
+    ("other", || on_host(&instead_of("ssh", "[ \"$1\" = -V ] || { echo 'Bus error' >&2; exit 255; }"))),
     ("no-fuse", || on_host(&dev("", ""))),
     ("no-fuse-module", || on_host(&dev("", "mknod /dev/fuse c 10 253"))),
     ("no-fuse-allowed", || on_host(&dev("-o nodev", "mknod /dev/fuse c 10 229"))),
@@ -51,8 +51,8 @@ fn on_host(changes: &str) -> Fault {
 /// Shows other programs in /usr/bin.
 fn overlay(change: &str) -> String {
     format!(
-        "mkdir -p $WORLD/over/upper $WORLD/over/work; cd $WORLD/over/upper\n{change}\n\
-         mount -t overlay -o lowerdir=/usr/bin,upperdir=$WORLD/over/upper,workdir=$WORLD/over/work overlay /usr/bin; cd /"
+        "over=$(mktemp -d $WORLD/over-XXXXXX); chmod 755 $over; mkdir $over/upper $over/work; cd $over/upper\n{change}\n\
+         cd /; mount -t overlay -o lowerdir=/usr/bin,upperdir=$over/upper,workdir=$over/work overlay /usr/bin"
     )
 }
 
@@ -69,8 +69,8 @@ fn instead_of(program: &str, script: &str) -> String {
 /// /dev has little in it.
 fn dev(options: &str, change: &str) -> String {
     format!(
-        "mkdir $WORLD/dev; mount -t tmpfs {options} tmpfs $WORLD/dev; touch $WORLD/dev/null $WORLD/dev/urandom
-         for device in null urandom; do mount --bind /dev/$device $WORLD/dev/$device; done
-         mount --rbind $WORLD/dev /dev; {change}"
+        "dev=$(mktemp -d $WORLD/dev-XXXXXX); mount -t tmpfs {options} tmpfs $dev; chmod 755 $dev
+         for device in null urandom; do touch $dev/$device; mount --bind /dev/$device $dev/$device; done
+         mount --rbind $dev /dev; {change}"
     )
 }

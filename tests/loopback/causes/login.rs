@@ -5,15 +5,15 @@ use crate::{sshd::make_key, world::ABSENT};
 use std::fs;
 
 pub const CAUSES: &[Cause] = &[
-    ("key-refused", || with_key("stranger", "", false)),
+    ("key-refused", || with_key("id_ed25519", "", false)),
     ("key-refused/user-denied", || Fault::new().on_server("DenyUsers alice")),
     ("password-refused", || {
         Fault::new().with("identity_file", ABSENT).with_file("password_file", "password", "wrong")
     }),
-    ("login-refused", || with_key("stranger", "", false).with("password", "wrong")),
+    ("login-refused", || with_key("id_ed25519", "", false).with("password", "wrong")),
     ("login-missing", || Fault::new().with("identity_file", ABSENT)),
     ("key-not-asked-for", || Fault::new().on_server("PubkeyAuthentication no")),
-    ("too-many-attempts", || with_key("stranger", "", false).on_server("MaxAuthTries 1")),
+    ("too-many-attempts", || with_key("id_ed25519", "", false).on_server("MaxAuthTries 1")),
     ("no-file", || Fault::new().with("identity_file", "/root/no-such-key")),
     ("no-file-at-mount", || Fault::new().later(|world| fs::remove_file(world.path("id")).unwrap())),
     ("not-a-file", || Fault::new().with("identity_file", "/root")),

@@ -19,6 +19,20 @@ use std::collections::BTreeSet;
 /// The name that docs/errors.md has for it, and how it comes about. Behind a `/`, another way to the same answer.
 type Cause = (&'static str, fn() -> Fault);
 
+/// Kinds that the page does not have.
+const NOT_PROVOKED: &[&str] = &[
+    // Nobody is there to read it.
+    "caller-gone",
+    // `a_disk_mounted_over_the_state_hides_a_mount_and_is_used`, `an_agent_needs_systemd_as_pid_1`
+    "mount-hidden",
+    "name-too-long",
+    // A kernel without processes or memory, without /proc, with a mount that does not go, and a bus that hangs.
+    "no-process",
+    "no-proc",
+    "not-unmounted",
+    "systemd-hangs",
+];
+
 fn catalogue() -> impl Iterator<Item = &'static Cause> {
     [network::CAUSES, host_keys::CAUSES, login::CAUSES, remote::CAUSES, host::CAUSES, state::CAUSES]
         .into_iter()
@@ -75,7 +89,8 @@ fn every_cause_is_on_the_page_and_none_is_made_up() {
     let page = error_page::read();
     assert_eq!(page.keys().cloned().collect::<BTreeSet<_>>(), provoked, "headings of docs/errors.md");
     let told: BTreeSet<_> = page.values().map(|entry| entry.kind.as_str()).collect();
-    assert_eq!(told, kind::ALL.iter().copied().collect(), "kinds of docs/errors.md");
+    let kinds = kind::ALL.iter().copied().filter(|kind| !NOT_PROVOKED.contains(kind));
+    assert_eq!(told, kinds.collect(), "kinds of docs/errors.md");
     let messages: BTreeSet<_> = page.values().map(|entry| &entry.message).collect();
     assert_eq!(messages.len(), page.len(), "two causes, one sentence");
 }

@@ -12,7 +12,7 @@ pub const CAUSES: &[Cause] = &[
     ("not-sftp/forced-command-that-fails", || Fault::new().on_server("ForceCommand /bin/false")),
     ("not-sftp-and-silent", || Fault::new().on_server("ForceCommand cat >/dev/null")),
     ("not-sftp/sftp-server-missing", || Fault::new().on_server("Subsystem sftp /no/such/sftp-server")),
-    ("no-directory", || Fault::new().at("nothing")),
+    ("no-directory", || Fault::new().at("nothing/")),
     ("not-a-directory", || {
         let fault = Fault::new().at("remote/file");
         fs::write(fault.world.path("remote/file"), "").unwrap();
@@ -25,8 +25,8 @@ pub const CAUSES: &[Cause] = &[
         fault
     }),
     ("no-directory/link-loop", || {
-        let fault = Fault::new().at("remote/loop/");
-        symlink("loop", fault.world.path("remote/loop")).unwrap();
+        let fault = Fault::new().at("nothing/");
+        symlink("nothing", fault.world.path("nothing")).unwrap();
         fault
     }),
 ];

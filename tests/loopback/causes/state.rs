@@ -35,7 +35,7 @@ pub const CAUSES: &[Cause] = &[
     }),
     ("unusable", || {
         Fault::new().later(|world| {
-            fs::write(world.path("etc/config.toml"), "[policy]\nallow_hosts = ['*.example.net']\n").unwrap()
+            fs::write(world.path("etc/config.toml"), "[policy]\nallow_hosts = ['*.example.net']\n").unwrap();
         })
     }),
     ("busy", || {
@@ -93,14 +93,9 @@ pub const CAUSES: &[Cause] = &[
         Fault::new().met_by(|world| {
             world.create("data");
             world.mount("data", "x");
-            let stop = |signal| {
-                world.processes("sshfs alice").into_iter().for_each(|pid| {
-                    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
-                })
-            };
-            stop(Signal::SIGSTOP);
+            signal_sshfs(world, Signal::SIGSTOP);
             let reply = world.client().mount("data", "y");
-            stop(Signal::SIGCONT);
+            signal_sshfs(world, Signal::SIGCONT);
             reply
         })
     }),
@@ -109,23 +104,21 @@ pub const CAUSES: &[Cause] = &[
             world.create("keys");
             let path = world.mount("keys", "x");
             make_key(&world.path("remote/id"), "");
-            let stop = |signal| {
-                world.processes("sshfs alice").into_iter().for_each(|pid| {
-                    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
-                })
-            };
-            stop(Signal::SIGSTOP);
+            signal_sshfs(world, Signal::SIGSTOP);
             let reply = world.create_with("data", &[("identity_file", &path.join("id").to_string_lossy())]);
-            stop(Signal::SIGCONT);
+            signal_sshfs(world, Signal::SIGCONT);
             reply
         })
     }),
-    ("name-too-long", || {
-        Fault::new()
-            .met_by(|world| world.create_with(&"x".repeat(150), &[("IdentityAgent", "/run/user/1000/agent")]))
-    }),
     ("not-started", || Fault::new().with("identity_file", "/proc/self/mem")),
 ];
+
+/// Stopped, the sshfs of a mount answers nobody.
+fn signal_sshfs(world: &World, signal: Signal) {
+    for pid in world.processes("sshfs alice") {
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+    }
+}
 
 /// The answer to a call while a directory of ours is read-only.
 fn read_only(world: &World, directory: &str, call: fn(&World) -> Reply) -> Reply {

@@ -27,6 +27,9 @@ const COMMON: &[&str] = &[
     "docker.io",
     "procps",
     "busybox-static",
+    // What reads the metrics.
+    "prometheus-node-exporter",
+    "curl",
     "bash-completion",
     "mandoc",
 ];

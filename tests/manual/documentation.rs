@@ -1,0 +1,68 @@
+//! The documentation: its blocks, its links, and what a page must not leave out.
+
+use crate::{names_in, pages, read, repository};
+use std::path::Path;
+
+#[test]
+fn each_block_of_the_documentation_is_run_or_says_why_not() {
+    for page in all_pages() {
+        if let Err(error) = pages::steps(&read(&page)) {
+            panic!("{page}: {error:#}");
+        }
+    }
+    for block in ["```\nls\n```\n", "```sh\nls\n", "```sh notest\nls\n```\n", "```console\nls\n```\n"] {
+        assert!(pages::steps(block).is_err(), "{block}");
+    }
+}
+
+#[test]
+fn an_answer_is_what_the_page_shows_but_for_what_it_leaves_out() {
+    for (said, shown) in [("a b", "a\nb\n"), ("a x b", "a … b"), ("x\na: b y", "…a: b…"), ("anything", "")]
+    {
+        assert!(pages::says(said, shown), "{said:?} {shown:?}");
+    }
+    for (said, shown) in [("a b c", "a b"), ("a b", "b…"), ("a x b", "a … c … b"), ("", "a"), ("ab", "ab…b")]
+    {
+        assert!(!pages::says(said, shown), "{said:?} {shown:?}");
+    }
+}
+
+#[test]
+fn the_page_about_monitoring_has_all_events_metrics_and_states() {
+    let page = read("docs/monitoring.md");
+    let has = |name: &str| assert!(page.contains(&format!("`{name}`")), "{name}");
+    let events = read("src/events.rs");
+    events
+        .lines()
+        .filter(|line| line.starts_with("pub const "))
+        .filter_map(|line| line.split('"').nth(1))
+        .for_each(has);
+    let metrics = sshfs_docker::metrics::exposition(&[]);
+    metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).for_each(has);
+    let status = read("src/driver/status.rs");
+    status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next()).for_each(has);
+}
+
+#[test]
+fn links_of_the_documentation_lead_to_a_file() {
+    for page in all_pages() {
+        let directory = Path::new(&page).parent().unwrap();
+        let text = read(&page);
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            let file = directory.join(target.split('#').next().unwrap());
+            assert!(repository().join(file).exists(), "{page}: {target}");
+        }
+    }
+    let contents = read("docs/README.md");
+    for page in
+        all_pages().iter().filter_map(|page| page.strip_prefix("docs/")).filter(|page| *page != "README.md")
+    {
+        assert!(contents.contains(&format!("]({page})")), "docs/README.md does not name {page}");
+    }
+}
+
+fn all_pages() -> Vec<String> {
+    let docs = names_in("docs").into_iter().map(|name| format!("docs/{name}"));
+    ["README.md", "SECURITY.md"].map(str::to_owned).into_iter().chain(docs).collect()
+}
