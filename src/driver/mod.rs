@@ -199,5 +199,5 @@ impl Administration for Driver {
 
 /// The sentence itself is logged with the call.
 fn log_kind(name: &str, error: &DriverError) {
-    tracing::debug!(volume = name, kind = error.kind(), "the call failed");
+    tracing::debug!(volume = name, cause = error.kind(), "the call failed");
 }

@@ -149,7 +149,7 @@ impl Fault {
     /// Asserts what the daemon's log calls it.
     pub fn assert_kind(&self, kind: &str) {
         let log = self.world.daemon.log();
-        assert!(log.contains(&format!("kind=\"{kind}\"")), "not {kind}");
+        assert!(log.contains(&format!("cause=\"{kind}\"")), "not {kind}");
     }
 
     /// A text as docs/errors.md would have it.
