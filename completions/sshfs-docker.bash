@@ -6,11 +6,11 @@ _sshfs_docker() {
     local current=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} words=
     # The value of an option: a file, as bash itself completes it.
     case ${COMP_WORDS[COMP_CWORD - 1]} in
-        --configuration | --lines | --name | --opt | --output | --runtime | --socket | --state | --unset | --user | -o) return ;;
+        --configuration | --keys | --lines | --name | --opt | --output | --plugins | --runtime | --socket | --state | --unset | --user | -o) return ;;
     esac
     [[ $COMP_CWORD -gt 1 ]] || command=
     case $command in
-        '') words="serve heal restart forget-host-key status set doctor metrics check --help --version" ;;
+        '') words="serve heal restart forget-host-key status set doctor metrics check import --help --version" ;;
         serve) words="--socket --configuration --state --runtime --user --help" ;;
         heal) words="--configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
         restart) words="--json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
@@ -20,6 +20,7 @@ _sshfs_docker() {
         doctor) words="--json --configuration --state --runtime --user --help" ;;
         metrics) words="--output --configuration --state --runtime --user --help" ;;
         check) words="-o --password-stdin --no-write --name --json --configuration --state --runtime --user --help" ;;
+        import) words="--apply --keys --plugins --json --configuration --state --runtime --user --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }
