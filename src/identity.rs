@@ -22,7 +22,13 @@ const LARGEST: u64 = 64 * 1024;
 #[must_use]
 pub fn offered(arguments: &[OsString]) -> Option<OfferedKey> {
     let path = arguments.iter().find_map(|argument| credential(argument.as_bytes()))?;
-    Some(OfferedKey { name: name(&path), state: state(&path) })
+    let has_agent = arguments.iter().any(|argument| argument.as_bytes().starts_with(b"-oIdentityAgent="));
+    let state = match state(&path) {
+        // It chooses one of the agent's.
+        KeyState::Public if has_agent => KeyState::Usable,
+        state => state,
+    };
+    Some(OfferedKey { name: name(&path), state })
 }
 
 fn credential(argument: &[u8]) -> Option<PathBuf> {

@@ -45,6 +45,9 @@ pub const END_OF_REPORT: u8 = 0;
 /// ssh may outlive sshfs, waiting for a connection that nobody needs any more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The control files of FUSE: a directory for each connection, as long as its file system is mounted anywhere.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
+
 /// How long the kernel may take to remove the FUSE connection of what was unmounted.
 const UNMOUNTED: Duration = Duration::from_secs(1);
 
@@ -73,7 +76,7 @@ pub fn run(
         return ExitCode::SUCCESS;
     }
     match end {
-        Ok(status) if !status.success() => exit_code(status),
+        Ok(status) if !status.success() && !connection.is_some_and(was_unmounted) => exit_code(status),
         Ok(_) if connection.is_some_and(still_mounted) => {
             pass_on(b"sshfs ended although its mount is still there\n");
             ExitCode::FAILURE
@@ -83,12 +86,23 @@ pub fn run(
     }
 }
 
+/// Whether a connection is known to be gone, and so nobody has lost a mount: a restart was killed before its mount had a
+/// place, and sshfs found none when it began to serve it.
+fn was_unmounted(connection: u32) -> bool {
+    // Where they are not mounted, the directory belongs to the file system of the one above.
+    let device =
+        |path: &Path| path.metadata().map(|metadata| std::os::unix::fs::MetadataExt::dev(&metadata)).ok();
+    let control = Path::new(CONNECTIONS);
+    let is_shown = control.parent().is_some_and(|above| device(above) != device(control));
+    is_shown && !control.join(connection.to_string()).exists()
+}
+
 /// Whether a file system is still mounted somewhere whose sshfs has ended. That sshfs says success also when its
 /// connection was aborted. Where the control files of FUSE are not mounted, nothing is known.
 fn still_mounted(connection: u32) -> bool {
-    let control = format!("/sys/fs/fuse/connections/{connection}");
+    let control = Path::new(CONNECTIONS).join(connection.to_string());
     let deadline = Instant::now() + UNMOUNTED;
-    while Path::new(&control).exists() {
+    while control.exists() {
         if Instant::now() > deadline {
             return true;
         }

@@ -293,6 +293,34 @@ read: Connection reset by peer\n";
                 "a banner\n\u{1}host-key our own words\nread: reset\n",
                 Cause::HostKey("our own words".to_owned()),
             ),
+            (
+                "ssh: connect to host gate port 22: Connection refused\r\n\
+                 kex_exchange_identification: Connection closed by remote host\r\n\
+                 Connection closed by UNKNOWN port 65535\r\nread: Connection reset by peer\n",
+                Cause::JumpHost(Box::new(Cause::Refused)),
+            ),
+            (
+                "channel 0: open failed: connect failed: Connection refused\r\nstdio forwarding failed\r\n\
+                 Connection closed by UNKNOWN port 65535\r\n",
+                Cause::BehindJumpHost("Connection refused".to_owned()),
+            ),
+            (
+                "ssh: connect to host storage port 22: Permission denied\r\n",
+                Cause::Unreachable("Permission denied".to_owned()),
+            ),
+            (
+                "Your account has expired.\nConnection closed by 10.0.0.1 port 22\r\nread: Connection reset by peer\n",
+                Cause::LoginEnded(Some("Your account has expired.".to_owned())),
+            ),
+            ("\u{1}logged-in \nread: Connection reset by peer\n", Cause::NotSftp),
+            (
+                "alice@storage: Permission denied (publickey).\r\n\n\u{1}key passphrase-wrong \n",
+                Cause::UnusableKey(KeyState::PassphraseWrong),
+            ),
+            (
+                "key: passphrase-wrong \nssh: connect to host storage port 22: Connection refused\r\n",
+                Cause::Refused,
+            ),
             ("alice@storage:/srv/x: No such file or directory\n", Cause::NoDirectory),
             ("alice@storage:/srv/x: Not a directory\n", Cause::NotADirectory),
             ("alice@storage:/srv/x: Permission denied\n", Cause::DirectoryDenied),

@@ -29,6 +29,10 @@ systemctl list-units --all --plain --no-legend \"sshfs-docker-mount-$1.service\"
 systemctl list-units --failed --plain --no-legend \"sshfs-docker-*@$1.service\" | cut -d ' ' -f 1
 ls -d /run/systemd/system/sshfs-docker-mount-$1:* /run/sshfs-docker/*/$1:* 2>/dev/null || :
 grep -h \" fuse.sshfs $1[:=]\" /proc/[0-9]*/mountinfo 2>/dev/null | sort -u || :
+";
+
+/// What its healing said since the boot.
+const HEALED: &str = "
 journalctl --quiet --no-pager --output cat --unit sshfs-docker-heal@$1.service
 ";
 
@@ -44,6 +48,12 @@ impl Lab {
 
     /// Waits until nothing is left of a volume that nobody has mounted, and sees that nothing was healed meanwhile.
     fn wait_until_nothing_is_left(&self, volume: &Volume) -> Result<()> {
+        let healed = self.host.sh(&format!("set -- {}\n{HEALED}", volume.name))?;
+        ensure!(healed.is_empty(), "healed: {healed}");
+        self.wait_until_all_is_gone(volume)
+    }
+
+    fn wait_until_all_is_gone(&self, volume: &Volume) -> Result<()> {
         poll::until_true("nothing to be left", SOON, || {
             let left = self.host.sh(&format!("set -- {}\n{LEFT}", volume.name))?;
             ensure!(left.is_empty(), "left: {left}");
@@ -277,7 +287,8 @@ fn a_restart_killed_at_any_moment_leaves_a_volume_that_works(lab: &Lab) -> Resul
     poll::until_true("one sshfs to be left", SOON, || Ok(lab.units(&volume)?.len() == 1))?;
     println!("fault-count: restarts_killed={killed} writes_lost=0");
     other.remove()?;
-    lab.wait_until_nothing_is_left(&volume)
+    // A number of a connection that is given away again at once may have started a healing, which found nothing to do.
+    lab.wait_until_all_is_gone(&volume)
 }
 
 /// Puts a copy of a mount beneath it, which is what a restart leaves that is killed after move_mount(2) and before umount2(2).

@@ -58,16 +58,25 @@ fn code(output: &Output) -> i32 {
 impl World {
     /// `set data …`, which must work.
     fn set(&self, arguments: &[&str]) -> Value {
-        let output = self.admin(&[&["set", "data", "--json"], arguments].concat());
+        self.set_of("data", arguments)
+    }
+
+    /// The same of another volume: where it is removed, no world beside this one must have its name.
+    fn set_of(&self, name: &str, arguments: &[&str]) -> Value {
+        let output = self.admin(&[&["set", name, "--json"], arguments].concat());
         assert_eq!(code(&output), 0, "{output:?}");
         json_of(&output)
     }
 
     /// Mounts, looks, unmounts.
     fn while_mounted<T>(&self, look: impl FnOnce(&Path) -> T) -> T {
-        let path = self.mount("data", "looking");
+        self.while_mounted_of("data", look)
+    }
+
+    fn while_mounted_of<T>(&self, name: &str, look: impl FnOnce(&Path) -> T) -> T {
+        let path = self.mount(name, "looking");
         let seen = look(&path);
-        self.client().unmount("data", "looking").ok();
+        self.client().unmount(name, "looking").ok();
         seen
     }
 }
@@ -185,26 +194,26 @@ fn set_counts_from_the_next_mount_on() {
 
 fn set_leaves_a_mount_as_it_is() {
     let mut world = World::new();
-    world.create("data");
+    world.create("kept");
     fs::write(world.remote().join("file"), "x").unwrap();
-    let path = world.mount("data", "x");
+    let path = world.mount("kept", "x");
     let before = path.join("file").metadata().unwrap();
-    let report = world.set(&["-o", "uid=1234"]);
-    assert_eq!((&report["mounted"], &report["restart"]), (&json!(true), &json!("sshfs-docker restart data")));
-    let shown = text_of(&world.admin(&["set", "data", "-o", "gid=1234"]));
-    assert!(shown.contains("run: sshfs-docker restart data"), "{shown}");
+    let report = world.set_of("kept", &["-o", "uid=1234"]);
+    assert_eq!((&report["mounted"], &report["restart"]), (&json!(true), &json!("sshfs-docker restart kept")));
+    let shown = text_of(&world.admin(&["set", "kept", "-o", "gid=1234"]));
+    assert!(shown.contains("run: sshfs-docker restart kept"), "{shown}");
     let after = path.join("file").metadata().unwrap();
     assert_eq!((before.uid(), before.dev()), (after.uid(), after.dev()), "it is the same mount");
     // A second caller shares it, and the first one's Unmount counts as before, also after a restart of the daemon.
-    world.mount("data", "y");
+    world.mount("kept", "y");
     world.daemon.end(Signal::SIGKILL);
     world.daemon.start_again();
-    world.client().unmount("data", "x").ok();
-    assert!(world.is_mounted("data"));
-    world.client().unmount("data", "y").ok();
-    assert!(!world.is_mounted("data"));
-    world.while_mounted(|path| assert_eq!(path.join("file").metadata().unwrap().uid(), 1234));
-    world.client().remove("data").ok();
+    world.client().unmount("kept", "x").ok();
+    assert!(world.is_mounted("kept"));
+    world.client().unmount("kept", "y").ok();
+    assert!(!world.is_mounted("kept"));
+    world.while_mounted_of("kept", |path| assert_eq!(path.join("file").metadata().unwrap().uid(), 1234));
+    world.client().remove("kept").ok();
     world.assert_empty();
 }
 
@@ -319,37 +328,37 @@ fn set_of_a_password_shows_it_nowhere() {
 
 fn set_of_a_pinned_key_counts_from_the_next_mount_on() {
     let world = World::new();
-    world.create("data");
-    let path = world.mount("data", "x");
+    world.create("pinned");
+    let path = world.mount("pinned", "x");
     make_key(&world.path("foreign"), "");
-    world.set(&["-o", &format!("host_key={}", public_key(&world.path("foreign")))]);
+    world.set_of("pinned", &["-o", &format!("host_key={}", public_key(&world.path("foreign")))]);
     fs::write(path.join("file"), "x").unwrap();
-    world.client().unmount("data", "x").ok();
-    assert!(world.client().mount("data", "x").err().contains("host key"));
-    world.set(&["-o", &format!("host_key={}", world.sshd.host_key())]);
-    world.while_mounted(|path| assert!(path.join("file").exists()));
-    world.set(&["--unset", "host_key"]);
-    world.while_mounted(|path| assert!(path.join("file").exists()));
-    world.client().remove("data").ok();
+    world.client().unmount("pinned", "x").ok();
+    assert!(world.client().mount("pinned", "x").err().contains("host key"));
+    world.set_of("pinned", &["-o", &format!("host_key={}", world.sshd.host_key())]);
+    world.while_mounted_of("pinned", |path| assert!(path.join("file").exists()));
+    world.set_of("pinned", &["--unset", "host_key"]);
+    world.while_mounted_of("pinned", |path| assert!(path.join("file").exists()));
+    world.client().remove("pinned").ok();
     world.assert_empty();
 }
 
 fn set_of_another_directory_waits_until_nobody_has_the_volume() {
     let world = World::new();
-    world.create("data");
+    world.create("moved");
     let other = world.path("other");
     Sshd::make_directory(&other);
     fs::write(other.join("here"), "x").unwrap();
     let elsewhere = format!("sshcmd={}", Sshd::sshcmd(&other));
-    world.mount("data", "x");
-    let output = world.admin(&["set", "data", "-o", &elsewhere]);
+    world.mount("moved", "x");
+    let output = world.admin(&["set", "moved", "-o", &elsewhere]);
     assert!(
         code(&output) == 1 && text_of(&output).contains("would be given another directory"),
         "{output:?}"
     );
-    world.client().unmount("data", "x").ok();
-    world.set(&["-o", &elsewhere]);
-    world.while_mounted(|path| assert!(path.join("here").exists()));
+    world.client().unmount("moved", "x").ok();
+    world.set_of("moved", &["-o", &elsewhere]);
+    world.while_mounted_of("moved", |path| assert!(path.join("here").exists()));
 }
 
 fn set_of_a_volume_that_is_being_mounted_waits_for_it() {
@@ -384,10 +393,10 @@ fn kills_in_the_middle_of_set_leave_the_old_or_the_new() {
     let seed = Random::seed();
     let mut random = Random::new(seed);
     let mut world = World::new();
-    world.create_with("data", &[("password", "0"), ("uid", "0"), ("identity_file", ABSENT)]).ok();
+    world.create_with("killed", &[("password", "0"), ("uid", "0"), ("identity_file", ABSENT)]).ok();
     let (mut last, mut answered, mut changed_without_answer) = (0, 0, 0);
     for next in 1..=KILLS {
-        let body = json!({"Name": "data", "Opts": {"uid": next.to_string(), "password": next.to_string()}})
+        let body = json!({"Name": "killed", "Opts": {"uid": next.to_string(), "password": next.to_string()}})
             .to_string();
         let mut stream = world.client().connect();
         stream.write_all(&request("/SshfsDocker.Set", &body)).unwrap();
@@ -397,8 +406,8 @@ fn kills_in_the_middle_of_set_leave_the_old_or_the_new() {
         world.daemon.start_again();
         let told = read_reply(&mut stream).0 == Some(200);
         let definition: Value =
-            serde_json::from_slice(&fs::read(world.path("lib/volumes/data.json")).unwrap()).unwrap();
-        let password = fs::read_to_string(world.path("lib/secrets/data")).unwrap();
+            serde_json::from_slice(&fs::read(world.path("lib/volumes/killed.json")).unwrap()).unwrap();
+        let password = fs::read_to_string(world.path("lib/secrets/killed")).unwrap();
         assert_eq!(
             definition["options"]["uid"],
             password.as_str(),
@@ -415,13 +424,13 @@ fn kills_in_the_middle_of_set_leave_the_old_or_the_new() {
         assert_eq!(fs::read_dir(world.path("lib/secrets")).unwrap().count(), 1, "seed {seed}, kill {next}");
         assert_eq!(fs::read_dir(world.path("lib/volumes")).unwrap().count(), 1, "seed {seed}, kill {next}");
         // The daemon agrees with the disk.
-        let known = json_of(&world.admin(&["status", "data", "--json", "--lines", "0"]));
+        let known = json_of(&world.admin(&["status", "killed", "--json", "--lines", "0"]));
         assert_eq!(known["options"]["uid"], password.as_str());
     }
     model::report(&format!(
         "case=kills_during_set kills={KILLS} answered={answered} new_without_answer={changed_without_answer} torn=0 seed={seed}"
     ));
-    world.client().remove("data").ok();
+    world.client().remove("killed").ok();
     world.assert_empty();
 }
 

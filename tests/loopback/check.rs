@@ -35,6 +35,7 @@ cases![
     what_a_server_says_in_between_changes_nothing,
     a_server_that_falls_silent_while_it_is_measured_ends_it_in_time,
     whoever_interrupts_it_finds_nothing_left,
+    nobody_need_read_it_to_the_end,
     what_a_killed_one_left_is_cleared_by_the_next,
 ];
 
@@ -399,6 +400,15 @@ fn whoever_interrupts_it_finds_nothing_left() {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_nothing_left(&world);
     }
+}
+
+fn nobody_need_read_it_to_the_end() {
+    let world = World::new();
+    let mut running = command(&world, &[], &[]).spawn().unwrap();
+    drop(running.stdout.take());
+    let output = running.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_nothing_left(&world);
 }
 
 fn what_a_killed_one_left_is_cleared_by_the_next() {

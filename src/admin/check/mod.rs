@@ -101,15 +101,15 @@ fn try_run(check: &Check) -> Result<bool> {
             create,
         })?;
     } else if let Some(create) = create {
-        if check.password_stdin {
-            anstream::println!(
-                "\nPut the password into a file that only root can read, then create the volume:"
-            );
-            anstream::println!("  install -m 600 /dev/stdin {}", candidate::password_file(&name));
+        let before = if check.password_stdin {
+            let file = candidate::password_file(&name);
+            format!(
+                "Put the password into a file that only root can read, then create the volume:\n  install -m 600 /dev/stdin {file}"
+            )
         } else {
-            anstream::println!("\nTo create the volume:");
-        }
-        anstream::println!("  {create}");
+            "To create the volume:".to_owned()
+        };
+        progress.show(&format!("\n{before}\n  {create}"));
     }
     result?;
     Ok(good)

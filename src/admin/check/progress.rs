@@ -150,7 +150,8 @@ impl Progress {
         self.lines.push(line);
     }
 
-    fn show(&self, line: &impl fmt::Display) {
+    /// Prints what is no step.
+    pub fn show(&self, line: &impl fmt::Display) {
         if self.is_shown {
             // Nobody need read it to the end (`| head`), and the mount must be taken away all the same.
             _ = writeln!(anstream::stdout(), "{line}");

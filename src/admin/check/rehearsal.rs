@@ -198,6 +198,7 @@ impl Rehearsal {
             self.paths.agents(),
             self.paths.agent_in_unit(),
             self.paths.credentials(),
+            self.paths.mount_directories(),
             runtime.clone(),
         ];
         let mut left: Vec<_> = directories.into_iter().filter(|path| !remove(path)).collect();

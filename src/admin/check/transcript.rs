@@ -187,7 +187,7 @@ mod tests {
         debug1: Remote: /home/alice/.ssh/authorized_keys:1: key options: pty\r\n\
         debug1: Sending subsystem: sftp\r\n";
 
-    /// OpenSSH 10.0, with a jump host. Both servers are known.
+    /// OpenSSH 9.2, with a jump host, and the line that 10.0 begins with. Both servers are known.
     const JUMP: &str = "debug1: OpenSSH_10.0p2 Debian-7+deb13u4, OpenSSL 3.5.7 9 Jun 2026\r\n\
         debug1: Setting implicit ProxyCommand from ProxyJump: ssh -l root -p 2299 -F cf -W '[%h]:%p' gate\r\n\
         debug1: Executing proxy command: exec ssh -l root -p 2299 -F cf -W '[storage]:2299' gate\r\n\

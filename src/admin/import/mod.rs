@@ -79,6 +79,8 @@ struct Source {
     file: PathBuf,
     plugin: Option<String>,
     keys: PathBuf,
+    /// Nobody has told where the keys are.
+    keys_are_guessed: bool,
     /// The plugin reads it, the driver does not.
     ssh_config: Option<PathBuf>,
 }
@@ -133,6 +135,7 @@ fn find_source(import: &Import) -> (Source, Keys) {
     let is_its_file = |plugin: &&Plugin| file.parent() == Some(Path::new(&plugin.state));
     let plugin = plugins.iter().find(is_its_file).or(plugins.first());
     let told = import.keys.clone().or_else(|| plugin.and_then(|plugin| plugin.keys.clone()));
+    let keys_are_guessed = told.is_none();
     let directory = told.unwrap_or_else(|| "/root/.ssh".into());
     let files: BTreeSet<_> = fs::read_dir(&directory)
         .into_iter()
@@ -143,6 +146,7 @@ fn find_source(import: &Import) -> (Source, Keys) {
     let source = Source {
         plugin: plugin.map(|plugin| plugin.name.clone()),
         keys: directory.clone(),
+        keys_are_guessed,
         ssh_config: files.contains("config").then(|| directory.join("config")),
         file,
     };
@@ -241,7 +245,10 @@ fn create(row: &mut Row, client: &Client) {
 }
 
 fn print(source: &Source, rows: &[Row], applied: bool) {
-    anstream::println!("{} of {}\n", source.file.display(), source.plugin.as_deref().unwrap_or("a plugin"));
+    let guessed = if source.keys_are_guessed { ", unless --keys says otherwise" } else { "" };
+    anstream::println!("state: {}", source.file.display());
+    anstream::println!("plugin: {}", source.plugin.as_deref().unwrap_or("not known to Docker"));
+    anstream::println!("its keys: {}{guessed}\n", source.keys.display());
     let mut table = Table::new(&["VOLUME", "STATE", "OPTION", "BECOMES"]);
     for row in rows {
         let (style, state, reason) = match &row.state {

@@ -26,7 +26,12 @@ pub struct Fault {
 impl Fault {
     /// Nothing is wrong yet.
     pub fn new() -> Self {
-        Self::in_world(World::with_config("[mount]\ntimeout = 5"))
+        Self::in_world(World::with_config("[mount]\ntimeout = 10"))
+    }
+
+    /// The same where a mount soon gives up.
+    pub fn impatient() -> Self {
+        Self::in_world(World::with_config("[mount]\ntimeout = 3"))
     }
 
     pub fn in_world(world: World) -> Self {

@@ -45,7 +45,7 @@ pub const CAUSES: &[Cause] = &[
 
 /// A host that a shell has changed for the daemon.
 fn on_host(changes: &str) -> Fault {
-    Fault::in_world(World::on_changed_host("[mount]\ntimeout = 5", Some(changes)))
+    Fault::in_world(World::on_changed_host("[mount]\ntimeout = 10", Some(changes)))
 }
 
 /// Shows other programs in /usr/bin.

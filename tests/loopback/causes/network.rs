@@ -1,10 +1,7 @@
 //! What keeps ssh from the server.
 
 use super::{Cause, Fault};
-use crate::{
-    sshd::{Tarpit, free_port, make_key, wait_for},
-    world::World,
-};
+use crate::sshd::{Tarpit, free_port, make_key, wait_for};
 use std::{
     cell::OnceCell,
     fs,
@@ -60,7 +57,7 @@ fn on_route(kind: &str, address: &str) -> Fault {
 fn tarpit() -> Fault {
     let tarpit = Tarpit::open();
     let port = tarpit.port.clone();
-    Fault::in_world(World::with_config("[mount]\ntimeout = 3")).with("port", port).keeping(tarpit)
+    Fault::impatient().with("port", port).keeping(tarpit)
 }
 
 /// The way to the server leads over a host with these settings.

@@ -39,7 +39,7 @@ pub const CAUSES: &[Cause] = &[
         })
     }),
     ("busy", || {
-        Fault::new().met_by(|world| {
+        Fault::impatient().met_by(|world| {
             world.create("data");
             let file = File::options()
                 .write(true)
@@ -90,7 +90,7 @@ pub const CAUSES: &[Cause] = &[
         })
     }),
     ("mount-hanging", || {
-        Fault::new().met_by(|world| {
+        Fault::impatient().met_by(|world| {
             world.create("data");
             world.mount("data", "x");
             signal_sshfs(world, Signal::SIGSTOP);
