@@ -31,7 +31,7 @@ fn list(belongs: impl Fn(Effect) -> bool) -> String {
     for entry in CATALOGUE.iter().filter(|entry| belongs(entry.effect)) {
         let (form, description) = (form(entry), description(entry));
         match items.iter_mut().find(|(_, known)| form.is_empty() && *known == description) {
-            Some((names, _)) => *names += &format!(" , {}", entry.name),
+            Some((names, _)) => names.extend([" , ", entry.name]),
             None => items.push((format!("{}{form}", entry.name), description)),
         }
     }
