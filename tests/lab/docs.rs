@@ -14,6 +14,7 @@ crate::cases![
     readme,
     security,
     first_minute,
+    commands,
     keys,
     containers,
     servers,
@@ -66,6 +67,10 @@ fn security(lab: &Lab) -> Result<()> {
 
 fn first_minute(lab: &Lab) -> Result<()> {
     go_through(lab, "docs/first-minute.md")
+}
+
+fn commands(lab: &Lab) -> Result<()> {
+    go_through(lab, "docs/commands.md")
 }
 
 fn keys(lab: &Lab) -> Result<()> {
