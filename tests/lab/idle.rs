@@ -46,7 +46,7 @@ fn an_idle_daemon_ends_and_the_next_call_starts_it_while_a_container_writes_on(l
 fn a_burst_of_starts_fails_neither_socket_nor_service(lab: &Lab) -> Result<()> {
     let _volume = lab.volume("burst")?;
     let starts =
-        || lab.host.sh(&format!("journalctl --no-pager --unit {SERVICE} | grep -c ' serving ' || :"));
+        || lab.host.sh(&format!("journalctl --no-pager --unit {SERVICE} | grep -c ': Started ' || :"));
     with_quiet_time(lab, "0.005", || {
         let before: u32 = starts()?.parse()?;
         lab.host.sh("for i in $(seq 60); do docker volume inspect burst > /dev/null; done")?;
