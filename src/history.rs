@@ -12,6 +12,7 @@
 
 use crate::{
     directories,
+    mount::MountError,
     paths::{Paths, file_name},
     replace::{self, Durability},
     uptime::Uptime,
@@ -124,6 +125,14 @@ impl HistoryBook {
         if let Err(e) = written {
             tracing::warn!(volume = %name, "volume {name}: cannot note its history, ignoring: {e}");
         }
+    }
+
+    /// Takes in what came of a mount that took so long; the caller holds the lock.
+    pub fn note_outcome<T>(&self, name: &VolumeName, outcome: &Result<T, MountError>, took: Duration) {
+        self.note(name, |history| match outcome {
+            Ok(_) => history.note_mount(took, Uptime::now()),
+            Err(e) => history.note_failure(e.kind(), &e.to_string(), Uptime::now()),
+        });
     }
 
     /// Forgets a volume that is removed.

@@ -37,15 +37,9 @@ impl Volumes {
         let (begin, _mounting) = (Instant::now(), volume.begin_mounting());
         let result = self.mounter.mount(&name, &spec, &config, in_use, deadline).await;
         volume.note_mount(self.mounter.mounted(&name).ok().flatten().as_ref());
-        match &result {
-            Ok(Made::Before) => {}
-            Ok(Made::Anew) => {
-                self.look_at_mount(&volume);
-                self.history.note(&name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
-            }
-            Err(e) => self
-                .history
-                .note(&name, |history| history.note_failure(e.kind(), &e.to_string(), Uptime::now())),
+        if !matches!(result, Ok(Made::Before)) {
+            self.look_at_mount(&volume);
+            self.history.note_outcome(&name, &result, begin.elapsed());
         }
         let made = result.map_err(|source| DriverError::Mount {
             name: name.clone(),

@@ -230,12 +230,11 @@ impl<'a> Healer<'a> {
                 }
                 let begin = Instant::now();
                 let deadline = begin + config.mount_timeout;
-                if let Err(e) = self.mounter.mount(name, spec, config, true, deadline).await {
-                    self.history
-                        .note(name, |history| history.note_failure(e.kind(), &e.to_string(), Uptime::now()));
+                let made = self.mounter.mount(name, spec, config, true, deadline).await;
+                self.history.note_outcome(name, &made, begin.elapsed());
+                if let Err(e) = made {
                     return Ok(Round::NoMount(e.to_string()));
                 }
-                self.history.note(name, |history| history.note_mount(begin.elapsed(), Uptime::now()));
                 record.note_renewal(Uptime::now());
             }
         }

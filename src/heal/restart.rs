@@ -210,12 +210,14 @@ impl Healer<'_> {
                     return Ok(None);
                 }
                 let mounted = self.mounter.mount(name, spec, config, true, deadline).await;
+                self.history.note_outcome(name, &mounted, started.elapsed());
                 mounted
                     .with_context(|| format!("its sshfs has died, and cannot mount {} anew", spec.remote))?;
                 self.mounter.mounted(name)?.context("the fresh mount is gone again")?
             }
             HostMount::Lives(old) => {
                 let replaced = self.mounter.replace(name, &old, spec, config, deadline).await;
+                self.history.note_outcome(name, &replaced, started.elapsed());
                 replaced.with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?
             }
         };
