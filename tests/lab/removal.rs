@@ -57,7 +57,12 @@ fn removing_and_installing_again_keeps_the_volumes(lab: &Lab) -> Result<()> {
     restore_package(lab)?;
     let volume = lab.volume("kept")?;
     volume.run("echo kept > /d/file")?;
+    let timer = "sshfs-docker-metrics.timer";
+    lab.host.sh(&format!("systemctl start {timer}"))?;
+    lab.reinstall_package()?;
+    ensure!(lab.state(timer)? == "active", "an upgrade has stopped the metrics");
     remove_package(lab)?;
+    ensure!(lab.state(timer)? == "inactive", "the timer of a package that is gone goes on");
     restore_package(lab)?;
     ensure!(volume.run("cat /d/file")? == "kept", "the volume did not survive the removal");
     Ok(())
