@@ -196,15 +196,13 @@ fn attempt(
     command.args(way.options()?).args(arguments).stderr(Stdio::piped());
     sys::die_with_parent(&mut command);
     let mut ssh = command.spawn()?;
-    let keys = known_keys(&way);
     let all_said = ssh.stderr.take().map(|stderr| said.pass_on(stderr));
     let wait_for_last_words = || _ = all_said.map(|all_said| all_said.recv_timeout(LAST_WORDS));
     match establish(&mut ssh, limit)? {
         None => {
             note(Entry::Connected);
-            // None is known of a server whose first key ssh has stored just now.
-            let keys = keys.recv().ok().filter(|keys| !keys.is_empty()).unwrap_or_else(|| way.keys());
-            say(&Notice::Connected(keys));
+            // Only now: the first key of a server has just been stored.
+            say(&Notice::Connected(way.keys()));
             let status = ssh.wait()?;
             wait_for_last_words();
             if !hung_up() {
@@ -244,14 +242,6 @@ fn attempt(
 fn say(notice: &Notice) {
     // In one piece: another connection may be saying something.
     _ = io::stderr().write_all(notice.line().as_bytes());
-}
-
-/// Looks for the keys that are known of the server while ssh connects to it, which takes longer.
-fn known_keys(way: &Way) -> mpsc::Receiver<Vec<String>> {
-    let (found, keys) = mpsc::channel();
-    let way = way.clone();
-    thread::spawn(move || _ = found.send(way.keys()));
-    keys
 }
 
 /// What ssh says, which goes on to the journal.

@@ -130,6 +130,8 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
     book.tidy();
     let healing = HealingBook::open(paths).context("cannot open the records of healing")?;
     let history = HistoryBook::open(paths).context("cannot open the histories of volumes")?;
+    healing.tidy();
+    history.tidy();
     let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
     let mounter = Mounter::open(paths.clone(), launcher, program).context("cannot prepare to mount")?;
     mounter.make_view().context("cannot prepare the mountpoints")?;

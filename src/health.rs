@@ -1,7 +1,8 @@
 //! What the unit of a mount knows of its connection, for Get, for metrics and for administrators.
 //!
 //! The supervisor writes it, in a directory that only its unit can write to and that goes with it:
-//! `mounts/CONNECTION/health.json`, named after the number of its FUSE connection, schema 1:
+//! `mounts/NAME/health.json`, schema 1 ([`crate::paths`]; not named after the FUSE connection, whose number the kernel gives
+//! to the next one while the unit still ends):
 //!
 //! ```json
 //! { "schema": 1, "sshfs": 4711, "state": "connected", "since": 86400, "reconnects": 2,
@@ -13,11 +14,11 @@
 
 use crate::{
     diagnosis,
-    mount::mountinfo::Device,
     notice::Notice,
     paths::Paths,
     replace::{self, Durability},
     uptime::Uptime,
+    volume::Generation,
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -37,6 +38,9 @@ const LARGEST: u64 = 64 * 1024;
 
 /// More keys than a server has.
 const MOST_KEYS: usize = 16;
+
+/// One in each second of ten years.
+const MOST_RECONNECTS: u64 = 315_360_000;
 
 /// The connection of a mount to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +157,8 @@ impl Health {
 
     /// Reads that of a mount; None where there is none, or nothing that could be one.
     #[must_use]
-    pub fn read(paths: &Paths, mount: Device) -> Option<Self> {
-        let file = paths.mount_directory(mount.minor).join(FILE);
+    pub fn read(paths: &Paths, generation: &Generation) -> Option<Self> {
+        let file = paths.mount_directory(generation).join(FILE);
         // Neither a link to elsewhere nor a pipe that nobody writes to.
         let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(file).ok()?;
@@ -174,6 +178,7 @@ impl Health {
         if health.schema != SCHEMA {
             return None;
         }
+        health.reconnects = health.reconnects.min(MOST_RECONNECTS);
         health.host_keys.truncate(MOST_KEYS);
         health.host_keys = health.host_keys.iter().map(|key| diagnosis::clean(key)).collect();
         health.last_error = health.last_error.map(|text| diagnosis::clean_sentence(&text));
@@ -184,6 +189,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volume::VolumeName;
 
     fn at(seconds: u64) -> Uptime {
         Uptime::of_seconds(seconds)
@@ -218,21 +224,22 @@ mod tests {
     fn only_a_plain_file_of_the_schema_is_believed() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths { configuration: "/".into(), state: "/".into(), runtime: root.path().into() };
-        let (device, directory) = (Device { major: 0, minor: 57 }, paths.mount_directory(57));
+        let generation = &Generation::first(&VolumeName::new("data").unwrap());
+        let directory = paths.mount_directory(generation);
         std::fs::create_dir_all(&directory).unwrap();
-        assert_eq!(Health::read(&paths, device), None);
+        assert_eq!(Health::read(&paths, generation), None);
         let mut health = Health::new(7, at(3));
         health.note(&Notice::Failed("a\u{202e}b".to_owned()), at(4));
         health.write(&directory).unwrap();
-        assert_eq!(Health::read(&paths, device).unwrap().last_error.as_deref(), Some("ab"));
+        assert_eq!(Health::read(&paths, generation).unwrap().last_error.as_deref(), Some("ab"));
         let file = directory.join(FILE);
         std::fs::write(&file, r#"{"schema":2}"#).unwrap();
-        assert_eq!(Health::read(&paths, device), None);
+        assert_eq!(Health::read(&paths, generation), None);
         std::fs::remove_file(&file).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
-        assert_eq!(Health::read(&paths, device), None);
+        assert_eq!(Health::read(&paths, generation), None);
         std::fs::remove_file(&file).unwrap();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert_eq!(Health::read(&paths, device), None);
+        assert_eq!(Health::read(&paths, generation), None);
     }
 }

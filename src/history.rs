@@ -106,6 +106,11 @@ impl HistoryBook {
         Ok(Self { directory: paths.history() })
     }
 
+    /// Removes what a killed process left.
+    pub fn tidy(&self) {
+        _ = replace::remove_leftovers(&self.directory);
+    }
+
     /// The history of a volume. The book is in memory (/run): reading it waits for no disk.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> History {

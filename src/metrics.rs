@@ -22,16 +22,20 @@ pub struct Sample {
     pub references: u64,
     /// How many containers are without it until they restart.
     pub unhealed: usize,
+    /// Whether its sshfs died and there is no fresh mount, or not everywhere.
+    pub is_in_trouble: bool,
 }
 
 impl Sample {
     fn reconnects(&self) -> u64 {
-        self.history.reconnects + self.health.as_ref().map_or(0, |health| health.reconnects)
+        let now = self.health.as_ref().map_or(0, |health| health.reconnects);
+        self.history.reconnects.saturating_add(now)
     }
 
     fn is_connected(&self) -> bool {
+        // The unit of a dead one is gone, and what it told with it.
         let down = |health: &Health| matches!(health.state, Connection::Failing | Connection::Ended);
-        !self.health.as_ref().is_some_and(down)
+        !self.health.as_ref().is_none_or(down)
     }
 }
 
@@ -62,6 +66,14 @@ pub fn exposition(samples: &[Sample]) -> String {
     page.family("volume_unhealed", "gauge", "Containers that are without a volume until they restart.");
     for sample in samples {
         page.of_volume("volume_unhealed", sample, sample.unhealed);
+    }
+    page.family(
+        "volume_trouble",
+        "gauge",
+        "Whether sshfs of a volume died and its containers are not all healed.",
+    );
+    for sample in samples {
+        page.of_volume("volume_trouble", sample, u8::from(sample.is_in_trouble));
     }
     page.family("reconnects_total", "counter", "Lost connections that were made anew.");
     for sample in samples {
@@ -151,6 +163,7 @@ mod tests {
             history: History::default(),
             references: 0,
             unhealed: 0,
+            is_in_trouble: false,
         }
     }
 
@@ -161,10 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mount_whose_unit_is_gone_is_not_connected() {
+        let mut dead = sample("dead");
+        dead.is_mounted = true;
+        assert!(exposition(&[dead]).contains("sshfs_docker_volume_connected{volume=\"dead\"} 0\n"));
+    }
+
+    #[test]
     fn what_happened_is_counted() {
         let now = Uptime::of_seconds(7);
         let mut data = sample("data");
-        (data.is_mounted, data.references) = (true, 2);
+        (data.is_mounted, data.references, data.is_in_trouble) = (true, 2, true);
         data.history.note_mount(Duration::from_millis(1_250), now);
         data.history.note_failure("refused", "connection refused", now);
         data.history.note_unmount(3, now);
@@ -184,6 +204,7 @@ mod tests {
             "sshfs_docker_volume_mounted{volume=\"other\"} 0",
             "sshfs_docker_volume_connected{volume=\"data\"} 0",
             "sshfs_docker_volume_references{volume=\"data\"} 2",
+            "sshfs_docker_volume_trouble{volume=\"data\"} 1",
             "sshfs_docker_reconnects_total{volume=\"data\"} 4",
             "sshfs_docker_mount_failures_total{volume=\"data\",cause=\"refused\"} 1",
             "sshfs_docker_mount_duration_seconds_bucket{le=\"1\"} 0",

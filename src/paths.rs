@@ -25,7 +25,7 @@
 //!   host-keys/NAME               known_hosts of one volume that pins its key, 0644
 //!   ssh-config/NAME              ssh_config of one volume: what holds on jump hosts, too, then the administrator's, 0644
 //!   host-keys/NAME:2, …          the same for a second sshfs of the volume, after a restart
-//!   mounts/CONNECTION/           of the unit of the mount with this number of a FUSE connection, 0755, goes with it
+//!   mounts/NAME/, NAME@2/, …     of the unit of that mount, 0755, goes with it
 //!     health.json                what the unit knows of its connection; schema 1
 //!   agents/NAME/socket           where systemd listens for the ssh of a volume with IdentityAgent; agents/ is 0700, and
 //!                                agents/NAME/ is bound to agent/ in the unit of that volume's mount alone
@@ -188,10 +188,10 @@ impl Paths {
         self.runtime.join("mounts")
     }
 
-    /// The one of the mount with this number of a FUSE connection.
+    /// The one of this sshfs. systemd reads a colon in `RuntimeDirectory=` as a separator.
     #[must_use]
-    pub fn mount_directory(&self, connection: u32) -> PathBuf {
-        self.mount_directories().join(connection.to_string())
+    pub fn mount_directory(&self, generation: &Generation) -> PathBuf {
+        self.mount_directories().join(generation.to_string().replace(':', "@"))
     }
 
     /// The directories in which relays to agents listen.

@@ -141,7 +141,11 @@ fn supervise(argv: &[OsString], directory: Option<PathBuf>) -> io::Result<ExitSt
         let (mut buffer, mut sorter) = ([0; 4096], Sorter::default());
         while let Ok(length @ 1..) = messages.read(&mut buffer) {
             for notice in pass_on_and_sort(&buffer[..length], &mut sorter) {
-                notes.lock().unwrap_or_else(PoisonError::into_inner).note(&notice);
+                let change = notes.lock().unwrap_or_else(PoisonError::into_inner).note(&notice);
+                // Not under the lock: a journal that hangs must not keep the end of sshfs from being seen.
+                if let Some(change) = change {
+                    tell_of(change);
+                }
             }
         }
         _ = io::stderr().write_all(&sorter.finish());
@@ -166,25 +170,10 @@ impl HealthBook {
         book
     }
 
-    fn note(&mut self, notice: &Notice) {
+    fn note(&mut self, notice: &Notice) -> Option<Change> {
         let change = self.health.note(notice, Uptime::now());
         self.write();
-        match change {
-            None => {}
-            Some(Change::Lost) => tell(
-                Priority::Warning,
-                events::CONNECTION_LOST,
-                "the connection to the server has ended; the next access makes it anew",
-            ),
-            Some(Change::Failing(reason)) => tell(
-                Priority::Error,
-                events::CONNECTION_FAILING,
-                &format!("the connection cannot be made anew, accesses fail: {reason}"),
-            ),
-            Some(Change::Back) => {
-                tell(Priority::Notice, events::CONNECTION_BACK, "the connection to the server is back");
-            }
-        }
+        change
     }
 
     fn end(&mut self) {
@@ -196,6 +185,24 @@ impl HealthBook {
         // Without it an administrator sees less; the mount is none the worse.
         if let Some(Err(e)) = self.directory.as_ref().map(|directory| self.health.write(directory)) {
             eprintln!("cannot write down the state of the connection, ignoring: {e}");
+        }
+    }
+}
+
+fn tell_of(change: Change) {
+    match change {
+        Change::Lost => tell(
+            Priority::Warning,
+            events::CONNECTION_LOST,
+            "the connection to the server has ended; the next access makes it anew",
+        ),
+        Change::Failing(reason) => tell(
+            Priority::Error,
+            events::CONNECTION_FAILING,
+            &format!("the connection cannot be made anew, accesses fail: {reason}"),
+        ),
+        Change::Back => {
+            tell(Priority::Notice, events::CONNECTION_BACK, "the connection to the server is back");
         }
     }
 }

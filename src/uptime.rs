@@ -32,6 +32,12 @@ impl Uptime {
     /// The same moment by the wall clock as it goes now, for people.
     #[must_use]
     pub fn by_wall_clock(self) -> SystemTime {
-        SystemTime::now().checked_sub(Self::now().since(self)).unwrap_or(SystemTime::UNIX_EPOCH)
+        // With all its digits: of two that are cut off, the difference is now one second more and now less.
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
+        let since_then = now.saturating_sub(Duration::from_secs(self.0));
+        // A clock that nobody has set yet may say 1970, and what was before that has no date.
+        SystemTime::now()
+            .checked_sub(since_then)
+            .map_or(SystemTime::UNIX_EPOCH, |at| at.max(SystemTime::UNIX_EPOCH))
     }
 }

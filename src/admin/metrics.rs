@@ -35,16 +35,22 @@ pub fn run(layout: &Layout, output: Option<&Path>) -> Result<bool> {
 fn samples(paths: &Paths) -> Result<Vec<Sample>> {
     let (references, histories) = (ReferenceBook::open(paths)?, HistoryBook::open(paths)?);
     let healing = HealingBook::open(paths)?;
-    let mounts = mountinfo::own()?.into_iter().filter(|mount| mount.filesystem == fuse::FILESYSTEM);
-    let mounted: HashMap<_, _> = mounts.map(|mount| (mount.mountpoint, mount.device)).collect();
+    let mounts = mountinfo::uppermost(mountinfo::own()?).into_iter();
+    let ours = mounts.filter(|mount| mount.filesystem == fuse::FILESYSTEM);
+    let mounted: HashMap<_, _> = ours.map(|mount| (mount.mountpoint.clone(), mount)).collect();
+    // mountinfo has no links.
+    let state = paths.state.canonicalize().unwrap_or_else(|_| paths.state.clone());
+    let paths = &Paths { state, ..paths.clone() };
     let sample = |name| {
-        let device = mounted.get(&paths.mountpoint(&name)).copied();
+        let mount = mounted.get(&paths.mountpoint(&name));
+        let record = healing.read(&name);
         Sample {
-            is_mounted: device.is_some(),
-            health: device.and_then(|device| Health::read(paths, device)),
+            is_mounted: mount.is_some(),
+            health: mount.and_then(|mount| Health::read(paths, &fuse::generation(mount, &name))),
             history: histories.read(&name),
             references: references.read(&name).total(),
-            unhealed: healing.read(&name).unhealed.len(),
+            unhealed: record.unhealed.len(),
+            is_in_trouble: record.is_unfinished(),
             name,
         }
     };

@@ -20,7 +20,7 @@ use crate::{
     config::LiveConfig,
     events,
     heal::record::HealingBook,
-    history::HistoryBook,
+    history::{History, HistoryBook},
     locks::VolumeLocks,
     mount::{Mounter, Reason},
     protocol::{Administration, Caller, Change, Redefined, VolumeDriver, VolumeInfo},
@@ -146,6 +146,12 @@ impl VolumeDriver for Driver {
         self.volumes.look_for_containers_soon();
         result.inspect_err(|e| {
             let volume = self.volumes.find(name).ok();
+            // What the mounter met is noted already, under the lock. A busy volume's is held by another.
+            if let (Some(volume), false) = (&volume, matches!(e, DriverError::Mount { .. })) {
+                let note =
+                    |history: &mut History| history.note_failure(e.kind(), &e.to_string(), Uptime::now());
+                self.volumes.history.note(&volume.name, note);
+            }
             let remote = volume.and_then(|volume| volume.remote()).map(|remote| remote.to_string());
             tracing::error!(
                 message_id = events::MOUNT_FAILED,

@@ -71,11 +71,13 @@ fn state(
     history: &History,
     is_ill: bool,
 ) -> (State, Option<Uptime>) {
-    if let Some(since) = known.mounting {
-        return (State::Mounting, Some(since));
-    }
     if known.seen.is_none() {
-        return (State::Unmounted, history.unmounted_at);
+        return match known.mounting {
+            Some(since) => (State::Mounting, Some(since)),
+            // Its containers have dead mounts, and the host has none.
+            None if is_ill => (State::Dead, history.unmounted_at),
+            None => (State::Unmounted, history.unmounted_at),
+        };
     }
     match health {
         Some(Health { state: Connection::Failing, since, .. }) => (State::Failing, Some(*since)),
@@ -151,10 +153,23 @@ impl Volumes {
 
     /// What is known of the mount, and what its unit says.
     pub(super) fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
+        let health = self.health(volume);
+        if health.is_none() && volume.known_mount().has_told {
+            // Its unit has ended. A restart or a healing may have put another mount in its place.
+            if let Ok(mount) = self.mounter.mounted(&volume.name) {
+                volume.note_mount(mount.as_ref());
+            }
+            let health = self.health(volume);
+            return (volume.known_mount().clone(), health);
+        }
+        (volume.known_mount().clone(), health)
+    }
+
+    fn health(&self, volume: &Volume) -> Option<Health> {
         let mut known = volume.known_mount();
-        let health = known.seen.as_ref().and_then(|seen| self.mounter.health(seen.device));
+        let health = known.seen.as_ref().and_then(|seen| self.mounter.health(&seen.generation));
         known.has_told |= health.is_some();
-        (known.clone(), health)
+        health
     }
 
     /// Looks for the containers of all mounted volumes, in a thread: it reads all of /proc.
@@ -213,7 +228,8 @@ mod tests {
         let mounted = KnownMount { seen: Some(seen), ..KnownMount::default() };
         let has_told = KnownMount { has_told: true, ..mounted.clone() };
         let unmounted = KnownMount::default();
-        let mounting = KnownMount { mounting: Some(at(9)), ..has_told.clone() };
+        let mounting = KnownMount { mounting: Some(at(9)), ..unmounted.clone() };
+        let asked = KnownMount { mounting: Some(at(9)), ..has_told.clone() };
         let mut history = History::default();
         (history.mounted_at, history.unmounted_at) = (Some(at(3)), Some(at(5)));
         let (connected, lost) = (Notice::Connected(Vec::new()), Notice::Lost);
@@ -225,7 +241,9 @@ mod tests {
         ended.end(at(8));
         for (known, health, is_ill, expected) in [
             (&unmounted, None, false, (State::Unmounted, Some(at(5)))),
-            (&mounting, Some(&good), false, (State::Mounting, Some(at(9)))),
+            (&unmounted, None, true, (State::Dead, Some(at(5)))),
+            (&mounting, None, false, (State::Mounting, Some(at(9)))),
+            (&asked, Some(&good), false, (State::Mounted, Some(at(3)))),
             (&has_told, Some(&good), false, (State::Mounted, Some(at(3)))),
             // The next access connects again.
             (&has_told, Some(&idle), false, (State::Mounted, Some(at(3)))),

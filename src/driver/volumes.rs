@@ -241,7 +241,7 @@ impl Volumes {
     pub(super) async fn unmount(&self, volume: &Volume, reason: Reason) -> Result<(), UnmountError> {
         let seen = volume.known_mount().seen.clone();
         let reconnects =
-            seen.and_then(|seen| self.mounter.health(seen.device)).map(|health| health.reconnects);
+            seen.and_then(|seen| self.mounter.health(&seen.generation)).map(|health| health.reconnects);
         self.mounter.unmount(&volume.name, reason).await?;
         if volume.is_mounted() {
             volume.note_mount(None);
@@ -289,6 +289,9 @@ impl Volumes {
             // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.
             let Ok(_lock) = timeout(LOCK_PATIENCE, self.locks.lock(&volume.name)).await else { continue };
             let Ok(mount) = self.mounter.mounted(&volume.name) else { continue };
+            if mount.is_none() && volume.is_mounted() {
+                self.history.note(&volume.name, |history| history.note_unmount(0, Uptime::now()));
+            }
             volume.note_mount(mount.as_ref());
             if let Err(e) = self.forget_healed(&volume, mount.as_ref()).await {
                 tracing::warn!(volume = %volume.name, "volume {}: cannot review its healing, ignoring: {e}", volume.name);

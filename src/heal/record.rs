@@ -123,6 +123,11 @@ impl HealingBook {
         Ok(Self { directory: paths.healing() })
     }
 
+    /// Removes what a killed process left.
+    pub fn tidy(&self) {
+        _ = replace::remove_leftovers(&self.directory);
+    }
+
     /// The record of a volume. The book is in memory (/run): reading it waits for no disk.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> Record {

@@ -31,7 +31,7 @@ use crate::{
     volume::{Generation, Spec, VolumeName},
 };
 use holders::Holder;
-use mountinfo::{Device, Mount};
+use mountinfo::Mount;
 use nix::errno::Errno;
 use probe::{Answer, Prober};
 use std::{
@@ -132,8 +132,8 @@ impl Mounter {
 
     /// What the unit of a mount says of its connection; None where it has ended, or was made by a version that did not.
     #[must_use]
-    pub fn health(&self, mount: Device) -> Option<Health> {
-        Health::read(&self.paths, mount)
+    pub fn health(&self, generation: &Generation) -> Option<Health> {
+        Health::read(&self.paths, generation)
     }
 
     /// What the kernel has mounted for a volume, dead or alive.

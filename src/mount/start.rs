@@ -101,7 +101,7 @@ impl Mounter {
         self.prober.is_new(mount.device);
         let (report, report_writer) = Report::open().map_err(local("opening a pipe"))?;
         let number = mount.device.minor.to_string();
-        let directory = self.paths.mount_directory(mount.device.minor);
+        let directory = self.paths.mount_directory(generation);
         let mut argv = [
             &self.program.to_string_lossy(),
             "run-sshfs",

@@ -6,14 +6,13 @@ use sshfs_docker::{
     config::Config,
     heal::record::{HealingBook, Pace},
     health::Health,
-    mount::mountinfo::Device,
     paths::Paths,
     references::ReferenceBook,
     sealing::Sealer,
     store::{self, Store},
     uptime::Uptime,
     volume::{
-        Policy, Spec, VolumeName,
+        Generation, Policy, Spec, VolumeName,
         catalogue::{self, Effect},
     },
 };
@@ -45,13 +44,13 @@ const HEALTH: &[&str] = &[
 
 /// Written by whoever may have taken over an ssh, read by root.
 fn health(root: TempDir) -> Check {
-    let (paths, mount) = (paths(&root), Device { major: 0, minor: 57 });
-    let directory = paths.mount_directory(mount.minor);
+    let (paths, generation) = (paths(&root), Generation::first(&name()));
+    let directory = paths.mount_directory(&generation);
     fs::create_dir_all(&directory).unwrap();
     Box::new(move |input| {
         _ = &root;
         fs::write(directory.join("health.json"), input).unwrap();
-        let Some(health) = Health::read(&paths, mount) else { return };
+        let Some(health) = Health::read(&paths, &generation) else { return };
         for text in health.host_keys.iter().chain(&health.last_error).filter(|text| !text.is_empty()) {
             assert_readable(text);
         }

@@ -283,7 +283,7 @@ pub fn containers(host: &Host) -> Vec<Finding> {
         }
         let is_dead = |stale: &Stale| {
             // What a restart could not replace is served by the sshfs before it.
-            Health::read(&host.paths, stale.mount.device)
+            Health::read(&host.paths, &fuse::generation(&stale.mount, &name))
                 .is_none_or(|health| health.state == Connection::Ended)
         };
         let stale = runtime.block_on(stale::find(&name, &remotes, live)).unwrap_or_default();
