@@ -15,8 +15,11 @@ use nix::{
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    io::{Read, Write},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
     path::Path,
     process::Output,
     thread,
@@ -35,6 +38,7 @@ cases![
     set_changes_no_definition_that_cannot_be_read,
     set_of_a_password_shows_it_nowhere,
     set_of_a_pinned_key_counts_from_the_next_mount_on,
+    set_tells_what_it_changed_even_if_the_driver_then_falls_silent,
     set_of_another_directory_waits_until_nobody_has_the_volume,
     set_of_a_volume_that_is_being_mounted_waits_for_it,
     a_repeated_create_is_compared_with_what_was_set,
@@ -190,6 +194,28 @@ fn set_counts_from_the_next_mount_on() {
     assert!(world.client().mount("data", "x").err().contains("permission denied"));
     world.set(&["-o", &format!("IdentityFile={}", world.path("other-id").display())]);
     world.while_mounted(|path| assert!(path.join("file").exists()));
+}
+
+fn set_tells_what_it_changed_even_if_the_driver_then_falls_silent() {
+    let world = World::new();
+    // A driver that dies after its answer: another one listens in its place, for one call.
+    fs::remove_file(world.daemon.socket()).unwrap();
+    let listener = UnixListener::bind(world.daemon.socket()).unwrap();
+    let answer = r#"{"Differences": [{"Option": "uid", "Before": null, "After": "5"}], "Mounted": true}"#;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            drop(listener);
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+            _ = stream.read(&mut [0; 4096]);
+        });
+        let output = world.admin(&["set", "data", "-o", "uid=5"]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        let shown = text_of(&output);
+        assert!(shown.contains("+ uid=5") && shown.contains("restart data"), "{shown}");
+        assert!(shown.contains("who uses it was not found out"), "{shown}");
+    });
 }
 
 fn set_leaves_a_mount_as_it_is() {
