@@ -102,7 +102,13 @@ impl HistoryBook {
     /// Opens the book, making its directory where it is missing.
     pub fn open(paths: &Paths) -> io::Result<Self> {
         directories::ensure(&paths.history(), 0o700)?;
-        Ok(Self { directory: paths.history() })
+        Ok(Self::look(paths))
+    }
+
+    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    #[must_use]
+    pub fn look(paths: &Paths) -> Self {
+        Self { directory: paths.history() }
     }
 
     /// The history of a volume. The book is in memory (/run): reading it waits for no disk.

@@ -190,6 +190,11 @@ const FAULTS: &[Fault] = &[
         mend: "mv /root/sshfs.spec /etc/docker/plugins/",
     },
     Fault {
+        make: "mv /etc/docker/plugins/sshfs.spec /root/; ln -s /nowhere /etc/docker/plugins/sshfs.spec",
+        found: ("spec", "problem", "leads nowhere"),
+        mend: "mv /root/sshfs.spec /etc/docker/plugins/",
+    },
+    Fault {
         make: "mv /etc/docker/plugins/sshfs.spec /root/; echo unix:///run/other.sock > /etc/docker/plugins/sshfs.spec",
         found: ("spec", "problem", "does not point to"),
         mend: "mv /root/sshfs.spec /etc/docker/plugins/",
