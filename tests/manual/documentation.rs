@@ -10,7 +10,19 @@ fn each_block_of_the_documentation_is_run_or_says_why_not() {
             panic!("{page}: {error:#}");
         }
     }
-    for block in ["```\nls\n```\n", "```sh\nls\n", "```sh notest\nls\n```\n", "```console\nls\n```\n"] {
+    let fails = |page: &str| -> Vec<bool> {
+        let steps = pages::steps(page).unwrap().into_iter();
+        steps.map(|(_, step)| matches!(step, pages::Step::Dialogue { fails: true, .. })).collect()
+    };
+    assert_eq!(fails("```console\n$ a\n$ b\nError: no\n$ c\nx: no\n```\n"), [false, true, false]);
+    assert_eq!(fails("```console fails\n$ a\n$ b\nb: no\n```\n"), [false, true]);
+    for block in [
+        "```\nls\n```\n",
+        "```sh\nls\n",
+        "```sh notest\nls\n```\n",
+        "```console\nls\n```\n",
+        "```console\n$ ls\n…\n```\n",
+    ] {
         assert!(pages::steps(block).is_err(), "{block}");
     }
 }
