@@ -14,7 +14,6 @@ INSTALL     ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 BINARY  := target/release/sshfs-docker
-DEB     := target/deb/sshfs-docker_$(VERSION)_amd64.deb
 
 .PHONY: help
 help: ## This list
@@ -35,7 +34,12 @@ install: ## Install below DESTDIR what `make build` built
 		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/sshfs-docker.catalog
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf
-	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/config.toml etc/ssh_config
+	# What an administrator has changed stays; below DESTDIR there is none, only what an earlier build has left.
+	@for file in config.toml ssh_config; do \
+		if [ -n "$(DESTDIR)" ] || [ ! -e "$(SYSCONFDIR)/sshfs-docker/$$file" ]; then \
+			$(INSTALL) -v -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/$$file || exit; \
+		fi; \
+	done
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/sshfs-docker etc/sshfs.spec
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man5 man/sshfs-docker.toml.5
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/docker-volume-sshfs.7

@@ -103,7 +103,13 @@ impl HistoryBook {
     /// Opens the book, making its directory where it is missing.
     pub fn open(paths: &Paths) -> io::Result<Self> {
         directories::ensure(&paths.history(), 0o700)?;
-        Ok(Self { directory: paths.history() })
+        Ok(Self::look(paths))
+    }
+
+    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    #[must_use]
+    pub fn look(paths: &Paths) -> Self {
+        Self { directory: paths.history() }
     }
 
     /// Removes what a killed process left.

@@ -113,9 +113,15 @@ pub struct ReferenceBook {
 impl ReferenceBook {
     /// Opens the book, making its directory where it is missing.
     pub fn open(paths: &Paths) -> io::Result<Self> {
-        let book = Self { directory: paths.references() };
+        let book = Self::look(paths);
         crate::directories::ensure(&book.directory, 0o700)?;
         Ok(book)
+    }
+
+    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    #[must_use]
+    pub fn look(paths: &Paths) -> Self {
+        Self { directory: paths.references() }
     }
 
     /// Removes what a killed daemon left. For the daemon only: nobody else knows that nobody is writing.

@@ -119,9 +119,7 @@ impl Store {
     /// Reads one definition; None where there is none.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> Option<Stored> {
-        let path = self.volumes.join(file_name(name));
-        path.symlink_metadata().ok()?;
-        Some(Stored { name: name.clone(), definition: read(&path) })
+        read_in(&self.volumes, name)
     }
 
     /// Reads every definition. Files that no volume can have are left alone and not listed.
@@ -320,6 +318,18 @@ fn read(path: &Path) -> Result<Definition, Unreadable> {
     let created_at =
         humantime::parse_rfc3339(&file.created_at).map_err(|e| unreadable(format!("created_at: {e}")))?;
     Ok(Definition { created_at, options: file.options, has_password: file.password })
+}
+
+/// Reads one definition as [`Store::read`] does, for who must change nothing: opening a store makes its directories.
+#[must_use]
+pub fn look(paths: &Paths, name: &VolumeName) -> Option<Stored> {
+    read_in(&paths.volumes(), name)
+}
+
+fn read_in(volumes: &Path, name: &VolumeName) -> Option<Stored> {
+    let path = volumes.join(file_name(name));
+    path.symlink_metadata().ok()?;
+    Some(Stored { name: name.clone(), definition: read(&path) })
 }
 
 /// The names of all volumes, whether or not their definitions can be read.

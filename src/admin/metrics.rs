@@ -33,8 +33,8 @@ pub fn run(layout: &Layout, output: Option<&Path>) -> Result<bool> {
 }
 
 fn samples(paths: &Paths) -> Result<Vec<Sample>> {
-    let (references, histories) = (ReferenceBook::open(paths)?, HistoryBook::open(paths)?);
-    let healing = HealingBook::open(paths)?;
+    let (references, histories) = (ReferenceBook::look(paths), HistoryBook::look(paths));
+    let healing = HealingBook::look(paths);
     let mounts = mountinfo::uppermost(mountinfo::own()?).into_iter();
     let ours = mounts.filter(|mount| mount.filesystem == fuse::FILESYSTEM);
     let mounted: HashMap<_, _> = ours.map(|mount| (mount.mountpoint.clone(), mount)).collect();

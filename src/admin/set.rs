@@ -6,9 +6,9 @@
 use super::{
     client::Client,
     output::{self, BAD, FAINT, GOOD, painted},
-    users::{self, User},
+    users,
 };
-use crate::cli;
+use crate::{cli, mount::holders::Holder};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -51,8 +51,8 @@ struct Report {
     mounted: bool,
     /// The command that makes a mount with the new ones; null where the next mount has them anyway.
     restart: Option<String>,
-    /// Who has the former mount: container (or null), path, pid, command.
-    users: Vec<User>,
+    /// Who has the former mount: container (or null), path, pid, command; null where that was not found out.
+    users: Option<Vec<Holder>>,
 }
 
 /// Changes options.
@@ -66,12 +66,8 @@ pub fn run(arguments: &cli::Set) -> Result<bool> {
     let body = json!({"Name": name, "Opts": options, "Unset": arguments.unset});
     let answer: Answer = serde_json::from_value(client.call("SshfsDocker.Set", &body)?)
         .context("the driver's answer cannot be read")?;
-    let users = if answer.mounted {
-        let volume = client.call("VolumeDriver.Get", &json!({"Name": name}))?;
-        users::of(Path::new(volume["Volume"]["Mountpoint"].as_str().unwrap_or_default()))?
-    } else {
-        Vec::new()
-    };
+    // From here on the volume is changed, whatever else fails.
+    let users = if answer.mounted { users_of(&client, name).ok() } else { Some(Vec::new()) };
     let restart =
         (answer.mounted && !answer.differences.is_empty()).then(|| format!("sshfs-docker restart {name}"));
     let report = Report {
@@ -87,6 +83,11 @@ pub fn run(arguments: &cli::Set) -> Result<bool> {
         show(&report);
     }
     Ok(true)
+}
+
+fn users_of(client: &Client, name: &str) -> Result<Vec<Holder>> {
+    let volume = client.call("VolumeDriver.Get", &json!({"Name": name}))?;
+    Ok(users::of(Path::new(volume["Volume"]["Mountpoint"].as_str().unwrap_or_default()))?)
 }
 
 /// Reads `name=value`, as docker does: without `=` the value is empty.
@@ -139,8 +140,11 @@ fn show(report: &Report) {
             anstream::println!(
                 "It is mounted with its former options; for a mount with the new ones run: {command}"
             );
-            for user in users {
+            for user in users.iter().flatten() {
                 anstream::println!("  {}", painted(FAINT, &format!("in use by {user}")));
+            }
+            if users.is_none() {
+                anstream::println!("  {}", painted(FAINT, "who uses it was not found out"));
             }
         }
         _ => anstream::println!("effective at the next mount"),

@@ -15,7 +15,7 @@ pub use offered_key::{KeyState, OfferedKey};
 
 use crate::notice::{self, Notice};
 use nix::errno::Errno;
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, path::Path};
 
 /// ssh says it when what it talks through, another ssh for a jump host, has ended.
 const THROUGH_ANOTHER: &str = "UNKNOWN port 65535";
@@ -203,6 +203,9 @@ pub fn of_this_host(error: &io::Error) -> String {
 /// A longer line is cut: the server may be who wrote it.
 const LONGEST_LINE: usize = 300;
 
+/// `PATH_MAX` of Linux.
+const LONGEST_PATH: usize = 4096;
+
 /// Without carriage returns, which ssh writes at the end of lines, and without what else a hostile server could send to
 /// the terminal of `docker run` so that it shows something else than is there.
 #[must_use]
@@ -214,6 +217,12 @@ pub fn clean(line: &str) -> String {
 #[must_use]
 pub fn clean_sentence(sentence: &str) -> String {
     shown(sentence, notice::LONGEST)
+}
+
+/// The same for a path that a container or the server has named.
+#[must_use]
+pub fn clean_path(path: &Path) -> String {
+    shown(&path.to_string_lossy(), LONGEST_PATH)
 }
 
 fn shown(line: &str, longest: usize) -> String {

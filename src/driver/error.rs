@@ -108,7 +108,7 @@ pub enum DriverError {
     #[error(
         "volume {name} is in use{}: who has it would be given another directory; change 'sshcmd' when nobody uses it any \
          more, or set 'HostName' if the same directory is on another server now",
-        .holders.first().map(|holder| format!(" by {} (pid {})", holder.command, holder.pid)).unwrap_or_default()
+        .holders.first().map(|holder| format!(" by {}", holder.process)).unwrap_or_default()
     )]
     OtherDirectory {
         /// The volume.

@@ -2,7 +2,7 @@
 
 use super::{Healer, graft::Graft, record::Unhealed, stale::Stale};
 use crate::{
-    events,
+    diagnosis, events,
     mount::{
         mountinfo::Mount,
         probe::{self, Answer},
@@ -51,7 +51,8 @@ impl Healer<'_> {
         for group in self.stale(remotes, Some(live)).await?.chunks(GRAFTS_AT_ONCE) {
             let mut grafts = JoinSet::new();
             for stale in group.iter().cloned() {
-                let (graft, program) = (Graft::over(&stale.mount, stale.pid, live), self.program.clone());
+                let (graft, program) =
+                    (Graft::over(&stale.mount, stale.process.pid, live), self.program.clone());
                 grafts.spawn(async move {
                     let started = Instant::now();
                     let result = graft_one(&stale, &graft, &program, deadline).await;
@@ -102,7 +103,7 @@ impl Healer<'_> {
     /// Whether somebody serves the mount still.
     pub(super) async fn serves(&self, stale: &Stale) -> bool {
         let seen_from_here = stale.mount.mountpoint.strip_prefix("/").unwrap_or(Path::new(""));
-        let mountpoint = PathBuf::from(format!("/proc/{}/root", stale.pid)).join(seen_from_here);
+        let mountpoint = PathBuf::from(format!("/proc/{}/root", stale.process.pid)).join(seen_from_here);
         let answer = self.mounter.ask(&Mount { mountpoint, ..stale.mount.clone() }).await;
         let unknown = [Answer::NotAsked, Answer::Failed(probe::HIDDEN)].contains(&answer);
         !unknown && !answer.is_dead()
@@ -120,7 +121,8 @@ async fn graft_one(stale: &Stale, graft: &Graft, program: &Path, deadline: Insta
     let output = timeout(patience, command.output())
         .await
         .with_context(|| format!("it hung for {} s", patience.as_secs()))??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} ({})", said.trim_end(), output.status);
+    // It names paths of the container.
+    let said = diagnosis::clean_sentence(&String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{said} ({})", output.status);
     Ok(())
 }

@@ -120,7 +120,13 @@ impl HealingBook {
     /// Opens the book, making its directory where it is missing.
     pub fn open(paths: &Paths) -> io::Result<Self> {
         directories::ensure(&paths.healing(), 0o700)?;
-        Ok(Self { directory: paths.healing() })
+        Ok(Self::look(paths))
+    }
+
+    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    #[must_use]
+    pub fn look(paths: &Paths) -> Self {
+        Self { directory: paths.healing() }
     }
 
     /// Removes what a killed process left.

@@ -3,9 +3,10 @@
 
 use crate::{
     mount::{
-        containers, fuse,
+        fuse,
         holders::{Everywhere, Holder},
         mountinfo::{Device, Mount},
+        process::Process,
     },
     volume::VolumeName,
 };
@@ -15,14 +16,12 @@ use tokio::task::spawn_blocking;
 /// A mount of a volume, somewhere on the host or in a container, of a file system that is not the live one.
 #[derive(Clone, Debug)]
 pub struct Stale {
-    /// The mount itself, with the path as `pid` sees it.
+    /// The mount itself, with the path as the process sees it.
     pub mount: Mount,
     /// A process that sees it.
-    pub pid: u32,
+    pub process: Process,
     /// Why it must be left alone, if it must.
     pub obstacle: Option<Obstacle>,
-    container: Option<String>,
-    who: String,
 }
 
 /// What keeps a stale mount from being replaced.
@@ -40,7 +39,7 @@ pub enum Obstacle {
 
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.who, self.mount.mountpoint.display())
+        self.holder().fmt(f)
     }
 }
 
@@ -48,13 +47,13 @@ impl Stale {
     /// The short id of the container, if it is one.
     #[must_use]
     pub fn container(&self) -> Option<&str> {
-        self.container.as_deref()
+        self.process.container.as_deref()
     }
 
     /// As one who holds the volume.
     #[must_use]
     pub fn holder(&self) -> Holder {
-        Holder { pid: self.pid, command: self.who.clone(), mountpoint: self.mount.mountpoint.clone() }
+        Holder::new(self.process.clone(), &self.mount)
     }
 }
 
@@ -79,9 +78,8 @@ fn find_now(name: &VolumeName, remotes: &[String], live: Option<Device>) -> io::
                     everywhere.iter().any(|other| other.parent == mount.id).then_some(Obstacle::MountsInside)
                 }
             };
-            let pid = everywhere.seen_by(mount);
-            let container = containers::of_process(pid);
-            Some(Stale { pid, obstacle, container, who: describe(pid), mount: mount.clone() })
+            let process = Process::of(everywhere.seen_by(mount));
+            Some(Stale { process, obstacle, mount: mount.clone() })
         })
         .collect();
     found.sort_by_key(|stale| stale.mount.id);
@@ -106,15 +104,4 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 fn made_by_root(device: Device) -> Option<bool> {
     let connection = Path::new(CONNECTIONS).join(device.minor.to_string());
     fs::metadata(connection).ok().map(|metadata| metadata.uid() == 0)
-}
-
-/// `container 3f2a1b0c9d8e (nginx, pid 4711)`, or the process alone.
-pub(super) fn describe(pid: u32) -> String {
-    let command = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // A process chooses its own name.
-    let command: String = command.chars().filter(|c| !c.is_control()).collect();
-    match containers::of_process(pid) {
-        Some(id) => format!("container {id} ({command}, pid {pid})"),
-        None => format!("process {pid} ({command})"),
-    }
 }

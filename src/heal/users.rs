@@ -4,11 +4,12 @@
 //! left: statx(2) tells it for each link below /proc/PID, and, with `AT_STATX_DONT_SYNC`, without a question to the server,
 //! which may hang (fs/fuse/dir.c, `fuse_update_get_attr`).
 
-use super::stale::describe;
 use crate::{
+    diagnosis,
     mount::{
         fuse,
         mountinfo::{self, Device},
+        process,
     },
     volume::{Generation, VolumeName},
 };
@@ -45,15 +46,15 @@ pub struct User {
     /// How it uses the file.
     #[serde(rename = "use")]
     pub kind: Use,
-    /// As the process would write it now.
-    pub path: PathBuf,
+    /// As the process would write it now, fit for a terminal: the server names its files.
+    pub path: String,
     /// The unit of the sshfs.
     pub unit: String,
 }
 
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (who, path) = (&self.who, self.path.display());
+        let Self { who, path, .. } = self;
         match self.kind {
             Use::Open => write!(f, "{who} has {path} open"),
             Use::Mapped => write!(f, "{who} has {path} in its memory"),
@@ -120,7 +121,7 @@ impl Process {
         if used.is_empty() {
             return Vec::new();
         }
-        let who = describe(self.pid);
+        let who = process::Process::of(self.pid).to_string();
         let mounts = fs::read(self.directory.join("mountinfo")).unwrap_or_default();
         let mounts = mountinfo::uppermost(mountinfo::parse(&mounts));
         let ours: Vec<_> = mounts.iter().filter(|mount| fuse::is_of(mount, name, remotes)).collect();
@@ -136,7 +137,7 @@ impl Process {
                 pid: self.pid,
                 who: who.clone(),
                 kind,
-                path: named(device, &path),
+                path: diagnosis::clean_path(&named(device, &path)),
                 unit: units.get(&device).cloned().unwrap_or_default(),
             })
             .collect()
@@ -179,8 +180,20 @@ mod tests {
         let process = Process { pid, directory: "/proc/self".into() };
         let name = VolumeName::new("data").unwrap();
         let users = process.users(&name, &[], &[(device, "the unit".to_owned())].into());
-        let open = |user: &User| user.kind == Use::Open && user.path == file.path();
+        let open = |user: &User| user.kind == Use::Open && Path::new(&user.path) == file.path();
         assert!(users.iter().any(open), "{users:?}");
         assert!(process.users(&name, &[], &[(u64::MAX, String::new())].into()).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_the_server_named_for_the_terminal_is_shown_without_that() {
+        let file = tempfile::Builder::new().prefix("a\u{1b}[2Jb\nc").tempfile().unwrap();
+        let device = std::os::unix::fs::MetadataExt::dev(&file.path().metadata().unwrap());
+        let process = Process { pid: std::process::id(), directory: "/proc/self".into() };
+        let name = VolumeName::new("data").unwrap();
+        let users = process.users(&name, &[], &[(device, "the unit".to_owned())].into());
+        let shown: Vec<_> = users.iter().map(ToString::to_string).collect();
+        assert!(shown.iter().any(|line| line.contains("/a[2Jbc")), "{shown:?}");
+        assert!(!shown.iter().any(|line| line.contains(char::is_control)), "{shown:?}");
     }
 }

@@ -199,7 +199,7 @@ fn holders_text(holders: &[Holder]) -> String {
     let shown: Vec<_> = holders
         .iter()
         .take(3)
-        .map(|h| format!("process {} ({}) has it at {}", h.pid, h.command, h.mountpoint.display()))
+        .map(|holder| format!("{} has it at {}", holder.process, holder.path))
         .collect();
     let more = holders.len().saturating_sub(shown.len());
     if more > 0 { format!("{}, and {more} more", shown.join(", ")) } else { shown.join(", ") }

@@ -11,22 +11,40 @@
 //! processes (hidepid=), nothing can be said, and that is an error: what cannot be seen may be in use. `docker cp` works
 //! in a thread of dockerd with a mount namespace of its own, so the threads of container engines are looked at too.
 
-use super::mountinfo::{self, Mount};
+use super::{
+    mountinfo::{self, Mount},
+    process::{self, Process},
+};
+use crate::diagnosis;
+use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 /// A process that sees the file system somewhere else than at our mountpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Holder {
     /// One process of the mount namespace.
-    pub pid: u32,
-    /// Its name, from /proc/PID/comm.
-    pub command: String,
-    /// Where it sees the file system.
-    pub mountpoint: PathBuf,
+    #[serde(flatten)]
+    pub process: Process,
+    /// Where it sees the file system, fit for a terminal.
+    pub path: String,
+}
+
+impl Holder {
+    /// A process that sees `mount`.
+    #[must_use]
+    pub fn new(process: Process, mount: &Mount) -> Self {
+        Self { process, path: diagnosis::clean_path(&mount.mountpoint) }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.process, self.path)
+    }
 }
 
 /// Processes whose threads may have mount namespaces of their own (moby `daemon/containerfs_linux.go`).
@@ -75,20 +93,16 @@ pub fn find(ours: &Mount) -> io::Result<Vec<Holder>> {
     let everywhere = Everywhere::read()?;
     let mut holders: Vec<_> = holding(ours, &everywhere.mounts)
         .into_iter()
-        .map(|mount| {
-            let pid = everywhere.seen_by(mount);
-            let command = command(&PathBuf::from(format!("/proc/{pid}")));
-            Holder { pid, command, mountpoint: mount.mountpoint.clone() }
-        })
+        .map(|mount| Holder::new(Process::of(everywhere.seen_by(mount)), mount))
         .collect();
-    holders.sort_by_key(|holder| holder.pid);
+    holders.sort_by_key(|holder| holder.process.pid);
     Ok(holders)
 }
 
 /// What a process sees mounted. One that ends meanwhile holds nothing.
 fn mounts_of(process: &Path) -> io::Result<Vec<Mount>> {
     let mut tasks = vec![process.to_owned()];
-    if ENGINES.contains(&command(process).as_str()) {
+    if ENGINES.contains(&process::command(process).as_str()) {
         let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
         tasks.extend(threads.map(|thread| thread.path()));
     }
@@ -159,10 +173,6 @@ fn place(mount: &Mount, below: &Mount) -> Option<PathBuf> {
     mount.mountpoint.strip_prefix(&below.mountpoint).ok().map(|rest| below.root.join(rest))
 }
 
-fn command(process: &Path) -> String {
-    fs::read_to_string(process.join("comm")).map(|name| name.trim_end().to_owned()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,6 +186,14 @@ mod tests {
         let all: HashMap<_, _> =
             mountinfo::parse(format!("{OURS}{others}").as_bytes()).into_iter().map(|m| (m.id, m)).collect();
         holding(&all[&11], &all).len()
+    }
+
+    #[test]
+    fn a_mountpoint_inside_of_a_container_does_not_write_to_the_terminal() {
+        let line = "31 30 0:50 / /d\u{1b}[2J\\012x rw - fuse.sshfs h:/x rw\n";
+        let mount = mountinfo::parse(line.as_bytes()).remove(0);
+        let process = Process { container: None, pid: 7, command: "sh".to_owned() };
+        assert_eq!(Holder::new(process, &mount).to_string(), "process 7 (sh) at /d[2Jx");
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod login;
 pub mod mountinfo;
 pub mod plan;
 pub mod probe;
+pub mod process;
 mod replace;
 pub mod report;
 mod start;

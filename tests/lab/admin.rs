@@ -118,6 +118,34 @@ fn doctor_finds_no_problem_on_a_healthy_host(lab: &Lab) -> Result<()> {
     container.remove()
 }
 
+/// Something wrong on the host, which is mended also where a case fails before it comes to that.
+struct Wrong<'a> {
+    lab: &'a Lab,
+    mend: Option<&'static str>,
+}
+
+impl<'a> Wrong<'a> {
+    /// Runs `make`. What that has done before it failed is mended, too.
+    fn make(lab: &'a Lab, make: &str, mend: &'static str) -> Result<Self> {
+        let wrong = Self { lab, mend: Some(mend) };
+        lab.host.sh(make).map(|_| wrong)
+    }
+
+    fn mend(mut self) -> Result<()> {
+        let mend = self.mend.take().unwrap_or_default();
+        self.lab.host.sh(mend).map(drop).with_context(|| format!("mending with: {mend}"))
+    }
+}
+
+impl Drop for Wrong<'_> {
+    fn drop(&mut self) {
+        let Some(mend) = self.mend else { return };
+        if let Err(e) = self.lab.host.sh(mend) {
+            eprintln!("cannot mend with {mend}: {e:#}");
+        }
+    }
+}
+
 /// A fault: how it is made, what finds it, and how it is mended.
 struct Fault {
     make: &'static str,
@@ -159,6 +187,11 @@ const FAULTS: &[Fault] = &[
     Fault {
         make: "mv /etc/docker/plugins/sshfs.spec /root/",
         found: ("spec", "problem", "is missing"),
+        mend: "mv /root/sshfs.spec /etc/docker/plugins/",
+    },
+    Fault {
+        make: "mv /etc/docker/plugins/sshfs.spec /root/; ln -s /nowhere /etc/docker/plugins/sshfs.spec",
+        found: ("spec", "problem", "leads nowhere"),
         mend: "mv /root/sshfs.spec /etc/docker/plugins/",
     },
     Fault {
@@ -249,11 +282,11 @@ const FAULTS: &[Fault] = &[
 fn doctor_finds_each_fault_and_nothing_once_it_is_mended(lab: &Lab) -> Result<()> {
     let volume = lab.volume("examined")?;
     volume.run("true")?;
-    lab.host.sh("mkdir /root/etc; cp /etc/sshfs-docker/* /root/etc/")?;
+    let copy = Wrong::make(lab, "mkdir /root/etc; cp /etc/sshfs-docker/* /root/etc/", "rm -r /root/etc")?;
     for Fault { make, found: (check, state, words), mend } in FAULTS {
-        lab.host.sh(make)?;
+        let wrong = Wrong::make(lab, make, mend)?;
         let report = Report::of(lab)?;
-        lab.host.sh(mend).with_context(|| format!("mending: {make}"))?;
+        wrong.mend()?;
         ensure!(
             report.has(check, state, words),
             "{make}: no {state} of {check} with {words:?}: {:#}",
@@ -270,15 +303,19 @@ fn doctor_finds_each_fault_and_nothing_once_it_is_mended(lab: &Lab) -> Result<()
     let path = lab.host.path("/run/docker/plugins")?.join("dead.sock");
     lab.host.sh("mkdir -p /run/docker/plugins")?;
     drop(UnixListener::bind(&path)?);
-    let report = Report::of(lab)?;
+    let report = Report::of(lab);
     std::fs::remove_file(&path)?;
+    let report = report?;
     ensure!(report.has("plugins", "warning", "dead.sock"), "{:#}", report.json);
-    lab.host.sh("rm -r /root/etc")?;
+    copy.mend()?;
     let healthy = Report::of(lab)?;
     ensure!(healthy.is_fine(), "something is left: {:#}", healthy.json);
     println!("fault-count: case=doctor findings_provoked={}", FAULTS.len() + 1);
     volume.remove()?.success().map(drop)
 }
+
+const MASK_HEALING: &str = "systemctl mask --quiet --runtime sshfs-docker-heal@.service";
+const UNMASK_HEALING: &str = "systemctl unmask --quiet --runtime sshfs-docker-heal@.service";
 
 fn doctor_finds_what_became_of_mounts(lab: &Lab) -> Result<()> {
     let volume = lab.volume("ill")?;
@@ -293,27 +330,30 @@ fn doctor_finds_what_became_of_mounts(lab: &Lab) -> Result<()> {
         Ok(())
     };
     // A mount without a volume.
-    let definition = "/var/lib/sshfs-docker/volumes/ill.json";
-    lab.host.sh(&format!("mv {definition} /root/"))?;
+    let undefined = Wrong::make(
+        lab,
+        "mv /var/lib/sshfs-docker/volumes/ill.json /root/",
+        "mv /root/ill.json /var/lib/sshfs-docker/volumes/",
+    )?;
     finds("mounts", "there is no volume ill")?;
-    lab.host.sh(&format!("mv /root/ill.json {definition}"))?;
+    undefined.mend()?;
     // A dead mount that nobody heals, on the host and in the container.
-    lab.host.sh("systemctl mask --quiet --runtime sshfs-docker-heal@.service")?;
+    let unhealed = Wrong::make(lab, MASK_HEALING, UNMASK_HEALING)?;
     lab.host.sh("pkill -KILL -x sshfs")?;
     poll::until_true("the mount to die", Duration::from_secs(10), || Ok(!container.try_exec("ls /d")?.ok()))?;
     finds("mounts", "is dead")?;
-    lab.host.sh("systemctl unmask --quiet --runtime sshfs-docker-heal@.service")?;
+    unhealed.mend()?;
     lab.host.sh("systemctl start sshfs-docker-heal@ill.service")?;
     poll::until_true("the container to be healed", Duration::from_secs(30), || {
         Ok(container.try_exec("ls /d")?.ok())
     })?;
     // One of which the host has a fresh mount, and the container the dead one.
-    lab.host.sh("systemctl mask --quiet --runtime sshfs-docker-heal@.service")?;
+    let unhealed = Wrong::make(lab, MASK_HEALING, UNMASK_HEALING)?;
     lab.host.sh("pkill -KILL -x sshfs")?;
     poll::until_true("the mount to die", Duration::from_secs(10), || Ok(!container.try_exec("ls /d")?.ok()))?;
     volume.run("true")?;
     finds("containers", "has a dead mount")?;
-    lab.host.sh("systemctl unmask --quiet --runtime sshfs-docker-heal@.service")?;
+    unhealed.mend()?;
     lab.host.sh("systemctl start sshfs-docker-heal@ill.service")?;
     poll::until_true("the container to be healed", Duration::from_secs(30), || {
         Ok(container.try_exec("ls /d")?.ok())

@@ -161,11 +161,14 @@ fn go_through(lab: &Lab, page: &str) -> Result<()> {
 fn take(lab: &Lab, page: &str, step: &Step) -> Result<()> {
     match step {
         Step::Script(script) => on_the_host(lab, script)?.success().map(drop),
-        Step::Dialogue { command, answer } => {
-            // What fails may be what the page is about.
+        Step::Dialogue { command, answer, fails } => {
             let output = on_the_host(lab, &format!("{{ {command}\n}} 2>&1"))?;
             ensure!(says(&output.stdout, answer), "the page shows:\n{answer}\nand this was said: {output}");
-            ensure!(output.ok() || !answer.is_empty(), "failed without a word on the page: {output}");
+            ensure!(
+                output.ok() != *fails,
+                "the page has it {}: {output}",
+                if *fails { "fail" } else { "work" }
+            );
             Ok(())
         }
         Step::File { path, content } => {

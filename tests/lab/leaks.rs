@@ -115,7 +115,8 @@ fn live_and_search(lab: &Lab) -> Result<()> {
     life.search_the_host(&started, "while the volumes are mounted")?;
     life.ensure_no_memory_in_core_dumps(&volumes)?;
     life.disturb(&volumes)?;
-    life.search_the_host(&started, "after faults")?;
+    life.command(&volumes["leak-by-option"])?;
+    life.search_the_host(&started, "after faults and commands")?;
     for name in volumes.keys() {
         lab.docker(&format!("rm --force {name}"))?;
     }
@@ -329,6 +330,39 @@ impl Life<'_> {
             self.told += &self.lab.client()?.create(name, &other).body.to_string();
         }
         self.ask_the_driver()
+    }
+
+    /// The commands of an administrator that take a password or have it used anew, on the volume with these options.
+    fn command(&mut self, options: &Options) -> Result<()> {
+        let (lab, password, remote) = (self.lab, &options["password"], &options["sshcmd"]);
+        lab.host.put("/root/leaks/right", format!("{password}\n").as_bytes())?;
+        lab.host.put("/root/leaks/another", format!("{}\n", self.another).as_bytes())?;
+        let state = json!({"leak-imported": {"Password": password, "Sshcmd": remote, "Port": "",
+            "Options": ["reconnect"], "Mountpoint": ""}});
+        lab.host.put("/root/leaks/state.json", state.to_string().as_bytes())?;
+        for command in [
+            "set leak-by-option --password-stdin < /root/leaks/another",
+            "set leak-by-option --password-stdin --json < /root/leaks/right",
+            "restart leak-by-option",
+            &format!("check {remote} --password-stdin --no-write < /root/leaks/right"),
+            "import /root/leaks/state.json --json",
+            "import /root/leaks/state.json --apply",
+            "status leak-by-option",
+        ] {
+            self.told +=
+                &lab.host.sh_within(&format!("sshfs-docker {command} 2>&1"), Duration::from_secs(60))?;
+        }
+        self.use_again("leak-by-option")?;
+        // What was imported works with the password that came with it.
+        self.run("leak-imported")?;
+        lab.docker("rm --force leak-imported")?;
+        lab.docker("volume rm leak-imported")?;
+        self.told += &lab.host.try_sh("sshfs-docker doctor 2>&1")?.stdout;
+        let check = format!("sshfs-docker check {remote} --password-stdin --no-write < /root/leaks/another");
+        let refused = lab.host.try_sh(&check)?;
+        ensure!(!refused.ok(), "it logs in with a wrong password: {refused}");
+        self.told += &(refused.stdout + &refused.stderr);
+        Ok(())
     }
 
     fn ask_the_driver(&mut self) -> Result<()> {

@@ -15,10 +15,13 @@ use nix::{
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    io::{Read, Write},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        net::UnixListener,
+    },
     path::Path,
-    process::Output,
+    process::{Command, Output},
     thread,
     time::Duration,
 };
@@ -35,9 +38,11 @@ cases![
     set_changes_no_definition_that_cannot_be_read,
     set_of_a_password_shows_it_nowhere,
     set_of_a_pinned_key_counts_from_the_next_mount_on,
+    set_tells_what_it_changed_even_if_the_driver_then_falls_silent,
     set_of_another_directory_waits_until_nobody_has_the_volume,
     set_of_a_volume_that_is_being_mounted_waits_for_it,
     a_repeated_create_is_compared_with_what_was_set,
+    doctor_and_metrics_make_nothing_on_a_host_without_a_driver,
     doctor_finds_what_is_wrong_with_volumes_and_settings,
     forgetting_a_host_is_told_as_json_too,
 ];
@@ -190,6 +195,28 @@ fn set_counts_from_the_next_mount_on() {
     assert!(world.client().mount("data", "x").err().contains("permission denied"));
     world.set(&["-o", &format!("IdentityFile={}", world.path("other-id").display())]);
     world.while_mounted(|path| assert!(path.join("file").exists()));
+}
+
+fn set_tells_what_it_changed_even_if_the_driver_then_falls_silent() {
+    let world = World::new();
+    // A driver that dies after its answer: another one listens in its place, for one call.
+    fs::remove_file(world.daemon.socket()).unwrap();
+    let listener = UnixListener::bind(world.daemon.socket()).unwrap();
+    let answer = r#"{"Differences": [{"Option": "uid", "Before": null, "After": "5"}], "Mounted": true}"#;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            drop(listener);
+            assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+            _ = stream.read(&mut [0; 4096]);
+        });
+        let output = world.admin(&["set", "data", "-o", "uid=5"]);
+        assert_eq!(code(&output), 0, "{output:?}");
+        let shown = text_of(&output);
+        assert!(shown.contains("+ uid=5") && shown.contains("restart data"), "{shown}");
+        assert!(shown.contains("who uses it was not found out"), "{shown}");
+    });
 }
 
 fn set_leaves_a_mount_as_it_is() {
@@ -441,11 +468,42 @@ fn found(report: &Value, check: &str) -> Vec<(String, String)> {
     findings.map(|finding| (text(finding, "state"), text(finding, "what"))).collect()
 }
 
+fn doctor_and_metrics_make_nothing_on_a_host_without_a_driver() {
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name).display().to_string();
+    // A definition that was put back from a backup.
+    fs::create_dir_all(path("lib/volumes")).unwrap();
+    fs::write(path("lib/volumes/data.json"), "{").unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
+        let layout = [("--configuration", "etc"), ("--state", "lib"), ("--runtime", "run")];
+        command.args(arguments).args(layout.map(|(option, name)| [option.to_owned(), path(name)]).concat());
+        command.output().expect("the program runs")
+    };
+    let report = json_of(&run(&["doctor", "--json", "--socket", &path("socket")]));
+    let found = |check: &str, words: &str| {
+        let found = found(&report, check);
+        assert!(found.iter().any(|(_, what)| what.contains(words)), "{check}: {found:?}");
+    };
+    found("config.toml", "does not exist: the defaults hold");
+    found("definitions", "volume data cannot be used");
+    let metrics = text_of(&run(&["metrics"]));
+    assert!(metrics.contains("sshfs_docker_volumes 1\n"), "{metrics}");
+    for (directory, holds) in [("", "lib"), ("lib", "volumes"), ("lib/volumes", "data.json")] {
+        let entries = fs::read_dir(path(directory)).unwrap();
+        let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, [holds], "below {directory:?}");
+    }
+}
+
 fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     let world = World::new();
     for name in ["data", "broken", "keyless"] {
         world.create(name);
     }
+    let agent = world.path("agent");
+    let listener = UnixListener::bind(&agent).unwrap();
+    world.create_with("agentless", &[("IdentityAgent", &agent.display().to_string())]).ok();
     let path = world.mount("data", "x");
     let learnt = world.path("lib/home/known_hosts");
     let report = || json_of(&world.admin(&["doctor", "--json"]));
@@ -468,6 +526,8 @@ fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     chown(&learnt, Some(0), Some(0)).unwrap();
     fs::write(world.path("lib/volumes/broken.json"), "{").unwrap();
     fs::rename(world.path("id"), world.path("id-away")).unwrap();
+    drop(listener);
+    fs::remove_file(&agent).unwrap();
     fs::create_dir(world.path("lib/mountpoints/left")).unwrap();
     fs::write(world.path("lib/mountpoints/left/file"), "x").unwrap();
     let orphan = world.path("lib/mountpoints/orphan");
@@ -489,6 +549,7 @@ fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     is(&ill, "known_hosts", "problem", "does not belong to sshfs-docker");
     is(&ill, "definitions", "problem", "broken");
     is(&ill, "definitions", "problem", "volume keyless: identity_file: the file");
+    is(&ill, "definitions", "problem", "volume agentless: IdentityAgent: the socket");
     is(&ill, "mountpoints", "warning", "left");
     is(&ill, "mounts", "problem", "not ours");
     is(&ill, "mounts", "problem", "is dead");
@@ -497,7 +558,7 @@ fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     assert_eq!(fs::read_to_string(world.path("lib/volumes/broken.json")).unwrap(), "{", "it changes nothing");
     umount(&orphan).unwrap();
     world.client().unmount("data", "x").ok();
-    model::report("case=doctor_in_loopback findings_provoked=9");
+    model::report("case=doctor_in_loopback findings_provoked=10");
 }
 
 fn forgetting_a_host_is_told_as_json_too() {

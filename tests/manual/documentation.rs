@@ -10,7 +10,19 @@ fn each_block_of_the_documentation_is_run_or_says_why_not() {
             panic!("{page}: {error:#}");
         }
     }
-    for block in ["```\nls\n```\n", "```sh\nls\n", "```sh notest\nls\n```\n", "```console\nls\n```\n"] {
+    let fails = |page: &str| -> Vec<bool> {
+        let steps = pages::steps(page).unwrap().into_iter();
+        steps.map(|(_, step)| matches!(step, pages::Step::Dialogue { fails: true, .. })).collect()
+    };
+    assert_eq!(fails("```console\n$ a\n$ b\nError: no\n$ c\nx: no\n```\n"), [false, true, false]);
+    assert_eq!(fails("```console fails\n$ a\n$ b\nb: no\n```\n"), [false, true]);
+    for block in [
+        "```\nls\n```\n",
+        "```sh\nls\n",
+        "```sh notest\nls\n```\n",
+        "```console\nls\n```\n",
+        "```console\n$ ls\n…\n```\n",
+    ] {
         assert!(pages::steps(block).is_err(), "{block}");
     }
 }
@@ -30,17 +42,22 @@ fn an_answer_is_what_the_page_shows_but_for_what_it_leaves_out() {
 #[test]
 fn the_page_about_monitoring_has_all_events_metrics_and_states() {
     let page = read("docs/monitoring.md");
-    let has = |name: &str| assert!(page.contains(&format!("`{name}`")), "{name}");
+    // With the fewest that there can be: what is looked for in another form than it is written in is not found at all.
+    let has = |what: &str, fewest: usize, names: Vec<&str>| {
+        assert!(names.len() >= fewest, "{what}: only {names:?}");
+        for name in names {
+            assert!(page.contains(&format!("`{name}`")), "{what}: {name}");
+        }
+    };
     let events = read("src/events.rs");
-    events
-        .lines()
-        .filter(|line| line.starts_with("pub const "))
-        .filter_map(|line| line.split('"').nth(1))
-        .for_each(has);
+    let events = events.lines().filter(|line| line.starts_with("pub const "));
+    has("events", 10, events.filter_map(|line| line.split('"').nth(1)).collect());
     let metrics = sshfs_docker::metrics::exposition(&[]);
-    metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).for_each(has);
+    let metrics = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+    has("metrics", 10, metrics.collect());
     let status = read("src/driver/status.rs");
-    status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next()).for_each(has);
+    let keys = status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    has("keys of Status", 15, keys.collect());
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod commands;
 mod completions;
 mod documentation;
+mod installation;
 mod mdoc;
 mod options;
 #[path = "../support/pages.rs"]

@@ -4,7 +4,8 @@
 //!
 //! - `sh`: commands, run by one shell that ends at the first that fails;
 //! - `console`: commands behind `$ `, each run by itself, and below it what it says. `…` in there is any text, also over
-//!   several lines; nothing below it means that anything may be said;
+//!   several lines; nothing below it means that anything may be said. A command works, unless its answer begins with
+//!   `Error`, or it is the last one of a block `console fails`: those fail;
 //! - `toml`, `yaml`, `ini` and the like with the name of a file: written there.
 //!
 //! `notest` and a reason behind the word: not run. A comment `<!-- on HOST: COMMANDS -->`, which no reader sees, is run by that
@@ -24,6 +25,8 @@ pub enum Step {
         command: String,
         /// What it says; empty where the page does not show it.
         answer: String,
+        /// Whether it is one that fails.
+        fails: bool,
     },
     /// A file to write.
     File {
@@ -94,6 +97,13 @@ fn block(kind: &str, body: &str) -> Result<Vec<Step>> {
     match (kind, rest) {
         ("sh", "") => Ok(vec![Step::Script(body.to_owned())]),
         ("console", "") => dialogues(body),
+        ("console", "fails") => {
+            let mut steps = dialogues(body)?;
+            if let Some(Step::Dialogue { fails, .. }) = steps.last_mut() {
+                *fails = true;
+            }
+            Ok(steps)
+        }
         ("toml" | "yaml" | "ini" | "json" | "ssh-config" | "text", path)
             if path.contains('.') || path.contains('/') =>
         {
@@ -108,9 +118,13 @@ fn dialogues(body: &str) -> Result<Vec<Step>> {
     for line in body.lines() {
         match (line.strip_prefix("$ "), steps.last_mut()) {
             (Some(command), _) => {
-                steps.push(Step::Dialogue { command: command.to_owned(), answer: String::new() });
+                steps.push(Step::Dialogue {
+                    command: command.to_owned(),
+                    answer: String::new(),
+                    fails: false,
+                });
             }
-            (None, Some(Step::Dialogue { command, answer }))
+            (None, Some(Step::Dialogue { command, answer, .. }))
                 if answer.is_empty() && command.ends_with('\\') =>
             {
                 *command += "\n";
@@ -122,6 +136,11 @@ fn dialogues(body: &str) -> Result<Vec<Step>> {
             }
             _ => bail!("a dialogue begins with a command behind '$ '"),
         }
+    }
+    for step in &mut steps {
+        let Step::Dialogue { command, answer, fails } = step else { continue };
+        ensure!(answer.trim() != "…", "'{command}': an answer that may be anything is left out");
+        *fails = answer.starts_with("Error");
     }
     Ok(steps)
 }

@@ -17,13 +17,17 @@ const NAME: &str = "sshfs";
 const SOCKETS: &str = "/run/docker/plugins";
 const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
+/// What the link among them leads to.
+const SHIPPED: &str = "/usr/share/sshfs-docker/sshfs.spec";
+
 /// Docker tries a driver that is gone for 15 s; this leaves time to say so.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn spec(host: &Host) -> Vec<Finding> {
     let used = searched().into_iter().find(|path| exists(path));
     let content = used.as_deref().map(|path| fs::read_to_string(path).unwrap_or_default());
-    vec![judge_spec(used.as_deref(), content.as_deref().unwrap_or_default(), &host.socket)]
+    let Some(used) = used else { return vec![judge_missing(&ours(), Path::new(SHIPPED))] };
+    vec![judge_spec(&used, &content.unwrap_or_default(), &host.socket)]
 }
 
 /// Where Docker looks for the driver, in its order.
@@ -44,14 +48,27 @@ fn exists(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| !path.starts_with(SOCKETS) || metadata.file_type().is_socket())
 }
 
-fn judge_spec(used: Option<&Path>, content: &str, socket: &Path) -> Finding {
-    let ours = Path::new(SPECS[0]).join(format!("{NAME}.spec"));
-    let Some(used) = used else {
-        return Finding::problem(
-            format!("{} is missing: Docker does not find the driver", ours.display()),
-            format!("ln -s /usr/share/sshfs-docker/sshfs.spec {}", ours.display()),
-        );
-    };
+/// Where the package tells Docker of the driver.
+fn ours() -> PathBuf {
+    Path::new(SPECS[0]).join(format!("{NAME}.spec"))
+}
+
+/// `ours` is a link to `shipped`, which Docker does not see where it leads nowhere.
+fn judge_missing(ours: &Path, shipped: &Path) -> Finding {
+    let lack = if ours.is_symlink() { "is a link that leads nowhere" } else { "is missing" };
+    let what = format!("{} {lack}: Docker does not find the driver", ours.display());
+    let link = format!("ln -sf {} {}", shipped.display(), ours.display());
+    if shipped.exists() {
+        return Finding::problem(what, link);
+    }
+    Finding::problem(
+        what,
+        format!("install the package again: {} is missing; then: {link}", shipped.display()),
+    )
+}
+
+fn judge_spec(used: &Path, content: &str, socket: &Path) -> Finding {
+    let ours = ours();
     // The rest after the scheme is a path, however many slashes begin it.
     let path = content.trim().strip_prefix("unix:").map(|rest| rest.trim_start_matches('/'));
     let is_ours = path.is_some_and(|path| Path::new("/").join(path) == socket);
@@ -59,7 +76,7 @@ fn judge_spec(used: Option<&Path>, content: &str, socket: &Path) -> Finding {
         Some("spec") if is_ours => Finding::ok(format!("Docker finds the driver through {}", used.display())),
         Some("spec") if used == ours => Finding::problem(
             format!("{} does not point to unix://{}", ours.display(), socket.display()),
-            format!("ln -sf /usr/share/sshfs-docker/sshfs.spec {}", ours.display()),
+            format!("ln -sf {SHIPPED} {}", ours.display()),
         ),
         _ => Finding::problem(
             format!("{} is another driver named '{NAME}', which Docker finds first", used.display()),
@@ -88,9 +105,17 @@ pub fn sockets(_host: &Host) -> Vec<Finding> {
         }
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(format!("{alive} drivers are announced, and each is there")));
+        findings.push(judge_announced(alive));
     }
     findings
+}
+
+fn judge_announced(alive: usize) -> Finding {
+    match alive {
+        0 => Finding::ok("no driver is announced"),
+        1 => Finding::ok("one driver is announced, and it is there"),
+        alive => Finding::ok(format!("{alive} drivers are announced, and each is there")),
+    }
 }
 
 /// Sockets that Docker would ask, each with the file that announces it.
@@ -213,23 +238,37 @@ mod tests {
         let socket = Path::new("/run/sshfs-docker.sock");
         let ours = "unix:///run/sshfs-docker.sock\n";
         for (used, content, state, said) in [
-            (Some("/etc/docker/plugins/sshfs.spec"), ours, State::Ok, "finds"),
-            (Some("/usr/lib/docker/plugins/sshfs.spec"), ours, State::Ok, "finds"),
-            (
-                Some("/etc/docker/plugins/sshfs.spec"),
-                "unix:///run/other.sock",
-                State::Problem,
-                "does not point",
-            ),
-            (Some("/etc/docker/plugins/sshfs.spec"), "", State::Problem, "does not point"),
-            (Some("/run/docker/plugins/sshfs.sock"), "", State::Problem, "another driver"),
-            (Some("/etc/docker/plugins/sshfs.json"), "{}", State::Problem, "another driver"),
-            (Some("/etc/docker/plugins/sshfs/sshfs.spec"), "tcp://x", State::Problem, "another driver"),
-            (None, "", State::Problem, "missing"),
+            ("/etc/docker/plugins/sshfs.spec", ours, State::Ok, "finds"),
+            ("/usr/lib/docker/plugins/sshfs.spec", ours, State::Ok, "finds"),
+            ("/etc/docker/plugins/sshfs.spec", "unix:///run/other.sock", State::Problem, "does not point"),
+            ("/etc/docker/plugins/sshfs.spec", "", State::Problem, "does not point"),
+            ("/run/docker/plugins/sshfs.sock", "", State::Problem, "another driver"),
+            ("/etc/docker/plugins/sshfs.json", "{}", State::Problem, "another driver"),
+            ("/etc/docker/plugins/sshfs/sshfs.spec", "tcp://x", State::Problem, "another driver"),
         ] {
-            let finding = judge_spec(used.map(Path::new), content, socket);
+            let finding = judge_spec(Path::new(used), content, socket);
             assert!(finding.state == state && finding.what.contains(said), "{used:?} {content}: {finding:?}");
         }
+    }
+
+    #[test]
+    fn the_way_out_of_a_link_that_leads_nowhere_works() {
+        let root = tempfile::tempdir().unwrap();
+        let (ours, shipped) = (root.path().join("sshfs.spec"), root.path().join("shipped.spec"));
+        let finding = judge_missing(&ours, &shipped);
+        assert!(finding.what.contains("is missing") && finding.remedy.unwrap().starts_with("install"));
+        fs::write(&shipped, "unix:///run/sshfs-docker.sock").unwrap();
+        std::os::unix::fs::symlink("/nowhere", &ours).unwrap();
+        let finding = judge_missing(&ours, &shipped);
+        assert!(finding.what.contains("leads nowhere"), "{finding:?}");
+        let done = std::process::Command::new("sh").args(["-c", &finding.remedy.unwrap()]).status().unwrap();
+        assert!(done.success() && exists(&ours));
+    }
+
+    #[test]
+    fn announced_drivers_are_counted_in_words_that_fit() {
+        assert_eq!(judge_announced(0).what, "no driver is announced");
+        assert!(judge_announced(2).what.starts_with("2 drivers"));
     }
 
     #[test]

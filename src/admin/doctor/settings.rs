@@ -18,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn config(host: &Host) -> Vec<Finding> {
     let file = host.paths.config_file();
+    if matches!(file.try_exists(), Ok(false)) {
+        return vec![Finding::ok(format!("{} does not exist: the defaults hold", file.display()))];
+    }
     vec![match Config::read(&file) {
         Ok(_) => Finding::ok(format!("{} is valid", file.display())),
         Err(e) => Finding::problem(

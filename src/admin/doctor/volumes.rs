@@ -13,8 +13,7 @@ use crate::{
         probe::{Answer, HIDDEN, Prober},
     },
     paths::file_name,
-    sealing::Sealer,
-    store::{Definition, Store, Unreadable},
+    store::{self, Definition, Unreadable},
     volume::{Spec, VolumeName, options, options::PasswordSource},
 };
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -74,16 +73,11 @@ fn judge_space(directory: &Path, read_only: bool, free: u64, inodes: bool) -> Fi
     Finding::ok(format!("{shown} has room"))
 }
 
-/// What is defined, or why it cannot be read. None where there is no store yet.
+/// What is defined, or why it cannot be read. Nothing where there is no store yet.
 fn defined(host: &Host) -> BTreeMap<VolumeName, Result<Definition, Unreadable>> {
-    if !host.paths.volumes().is_dir() {
-        return BTreeMap::new();
-    }
-    let Ok(store) = Store::open(&host.paths, Sealer::none()) else { return BTreeMap::new() };
-    let files = fs::read_dir(host.paths.volumes()).into_iter().flatten().flatten();
-    let names =
-        files.filter_map(|file| VolumeName::new(file.file_name().to_str()?.strip_suffix(".json")?).ok());
-    names.filter_map(|name| Some((name.clone(), store.read(&name)?.definition))).collect()
+    let names = store::names(&host.paths).unwrap_or_default();
+    let stored = names.iter().filter_map(|name| store::look(&host.paths, name));
+    stored.map(|stored| (stored.name, stored.definition)).collect()
 }
 
 pub fn definitions(host: &Host) -> Vec<Finding> {
@@ -117,7 +111,7 @@ pub fn definitions(host: &Host) -> Vec<Finding> {
     findings
 }
 
-/// Files that a mount of the volume needs, and that are not there.
+/// Files that a mount of the volume needs, and that are not there; the socket of an agent is one.
 fn missing_credentials(name: &VolumeName, spec: &Spec) -> Vec<Finding> {
     let password = match &spec.password {
         Some(PasswordSource::Credential(source)) => Some(source),
@@ -127,16 +121,23 @@ fn missing_credentials(name: &VolumeName, spec: &Spec) -> Vec<Finding> {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Vec::new();
     };
-    let missing = given.into_iter().filter_map(|(option, source)| {
-        let error = runtime.block_on(launcher::check_source(source?)).err()?;
-        Some(Finding::problem(
+    let missing = |option: &str, error: launcher::LaunchError, remedy: &str| {
+        Finding::problem(
             format!("volume {name}: {option}: {error}"),
-            format!("put it there, or: sshfs-docker set {name} -o {option}=PATH"),
-        ))
+            format!("{remedy}, or: sshfs-docker set {name} -o {option}=PATH"),
+        )
+    };
+    let files = given.into_iter().filter_map(|(option, source)| {
+        let error = runtime.block_on(launcher::check_source(source?)).err()?;
+        Some(missing(option, error, "put it there"))
     });
-    let missing = missing.collect();
+    let mut findings: Vec<_> = files.collect();
+    if let Some(Err(error)) = spec.agent.as_ref().map(|agent| runtime.block_on(launcher::check_agent(agent)))
+    {
+        findings.push(missing("IdentityAgent", error, "start the agent"));
+    }
     runtime.shutdown_background();
-    missing
+    findings
 }
 
 pub fn mounts(host: &Host) -> Vec<Finding> {

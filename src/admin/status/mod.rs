@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 ///
 /// With `--json` all volumes are `{"volumes": [{"volume": "data", "created_at": …, "mountpoint": …, "state": "mounted",
 /// …}]}`, with the keys of `Status` in `docker volume inspect`; one volume is that object with `options` (those that count,
-/// `password` left out), `users` ([`super::users::User`]) and `journal` (lines).
+/// `password` left out), `users` ([`crate::mount::holders::Holder`]) and `journal` (lines).
 pub fn run(arguments: &cli::Status) -> Result<bool> {
     let client = Client::new(&arguments.admin.socket);
     if let Some(name) = &arguments.volume {

@@ -9,8 +9,7 @@ use crate::{
     },
     cli,
     mount::healer,
-    sealing::Sealer,
-    store::Store,
+    store,
     volume::{Generation, VolumeName, options::Options},
 };
 use anyhow::Result;
@@ -26,7 +25,7 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Shows the page.
 pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result<()> {
-    let options = options(name, arguments)?;
+    let options = options(name, arguments);
     let users = users::of(Path::new(&facts.mountpoint))?;
     let journal = journal(name, facts.text("unit"), arguments.lines);
     if arguments.admin.json {
@@ -100,10 +99,10 @@ fn as_given(name: &str, value: &str) -> String {
 
 /// The options that count; none where the definition cannot be read, of which the daemon has told. The password is not
 /// among them, only that there is one.
-fn options(name: &VolumeName, arguments: &cli::Status) -> Result<Options> {
-    let store = Store::open(&arguments.admin.layout.paths(), Sealer::none())?;
-    let definition = store.read(name).and_then(|stored| stored.definition.ok());
-    Ok(definition.map(|definition| definition.options).unwrap_or_default())
+fn options(name: &VolumeName, arguments: &cli::Status) -> Options {
+    let stored = store::look(&arguments.admin.layout.paths(), name);
+    let definition = stored.and_then(|stored| stored.definition.ok());
+    definition.map(|definition| definition.options).unwrap_or_default()
 }
 
 /// The last lines of all that concerns the volume: what the daemon says of it, and its units.

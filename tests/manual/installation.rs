@@ -1,0 +1,38 @@
+//! What `make install` does to a host that has the driver already.
+
+use crate::repository;
+use std::{fs, path::Path, process::Command};
+
+#[test]
+fn installing_again_keeps_what_the_administrator_has_changed() {
+    let root = tempfile::tempdir().unwrap();
+    let etc = root.path().join("etc/sshfs-docker");
+    install(root.path(), None);
+    let ours = fs::read(etc.join("config.toml")).unwrap();
+    fs::write(etc.join("ssh_config"), "changed").unwrap();
+    fs::remove_file(etc.join("config.toml")).unwrap();
+    install(root.path(), None);
+    assert_eq!(fs::read(etc.join("ssh_config")).unwrap(), b"changed");
+    assert_eq!(fs::read(etc.join("config.toml")).unwrap(), ours, "what is missing is put there");
+
+    // What a package is built from has what is in the source, whatever the host and an earlier build have.
+    let tree = tempfile::tempdir().unwrap();
+    let packed = tree.path().join(etc.strip_prefix("/").unwrap()).join("ssh_config");
+    for _ in 0..2 {
+        install(root.path(), Some(tree.path()));
+        assert_eq!(fs::read(&packed).unwrap(), fs::read(repository().join("etc/ssh_config")).unwrap());
+        fs::write(&packed, "stale").unwrap();
+    }
+}
+
+fn install(root: &Path, destination: Option<&Path>) {
+    let output = Command::new("make")
+        .current_dir(repository())
+        .args(["--no-print-directory", "install", "BINARY=Cargo.toml"])
+        .arg(format!("DESTDIR={}", destination.unwrap_or(Path::new("")).display()))
+        .arg(format!("PREFIX={}", root.join("usr").display()))
+        .arg(format!("SYSCONFDIR={}", root.join("etc").display()))
+        .output()
+        .expect("make");
+    assert!(output.status.success(), "{output:?}");
+}
