@@ -16,14 +16,13 @@ use crate::{
     mount::mountinfo::Device,
     notice::Notice,
     paths::Paths,
+    regular_file,
     replace::{self, Durability},
     uptime::Uptime,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -155,13 +154,7 @@ impl Health {
     #[must_use]
     pub fn read(paths: &Paths, mount: Device) -> Option<Self> {
         let file = paths.mount_directory(mount.minor).join(FILE);
-        // Neither a link to elsewhere nor a pipe that nobody writes to.
-        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(file).ok()?;
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
-            return None;
-        }
+        let (file, _) = regular_file::open(&file, LARGEST).ok()?;
         let mut content = Vec::new();
         file.take(LARGEST).read_to_end(&mut content).ok()?;
         Self::parse(&content)

@@ -27,6 +27,7 @@ cases![
     options_are_judged_as_create_judges_them,
     a_changed_host_key_is_told_with_the_command_that_accepts_it,
     no_host_key_is_learnt,
+    whatever_is_in_place_of_the_learnt_host_keys_is_not_copied,
     a_jump_host_is_part_of_the_connection,
     the_command_that_is_printed_creates_the_volume,
     a_directory_that_cannot_be_written_is_left_alone,
@@ -236,6 +237,27 @@ fn no_host_key_is_learnt() {
     let pin = world.sshd.host_key();
     let answer = check(&world, &[("host_key", &pin)], &["--no-write"]);
     assert!(detail(&answer, "host_key").ends_with("the pinned one"), "{answer:#}");
+}
+
+fn whatever_is_in_place_of_the_learnt_host_keys_is_not_copied() {
+    let world = World::new();
+    let (home, learnt) = (world.path("lib/home"), world.path("lib/home/known_hosts"));
+    assert!(home.is_dir());
+    let secret = world.path("etc/config.toml");
+    let link = || std::os::unix::fs::symlink(&secret, &learnt).unwrap();
+    let pipe = || nix::unistd::mkfifo(&learnt, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let large = || fs::File::create(&learnt).unwrap().set_len(2 * 1024 * 1024).unwrap();
+    let plants: [&dyn Fn(); 3] = [&link, &pipe, &large];
+    for plant in plants {
+        plant();
+        let output = command(&world, &[], &["--no-write"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let words = ["cannot copy the learnt host keys", "known_hosts: ", "nothing was left behind"];
+        assert!(words.iter().all(|words| said.contains(words)), "{said}");
+        fs::remove_file(&learnt).unwrap();
+        assert_nothing_left(&world);
+    }
 }
 
 fn a_jump_host_is_part_of_the_connection() {

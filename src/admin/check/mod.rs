@@ -5,6 +5,7 @@
 //! that, the name of the unit and a copy of the learnt host keys are other than a volume's.
 
 mod candidate;
+mod learnt;
 mod measure;
 mod progress;
 mod rehearsal;
@@ -17,7 +18,7 @@ use crate::{
     cli::Check,
     volume::{VolumeName, options, policy::HostKeyPolicy},
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candidate::Candidate;
 use measure::{Finding, Measuring, Speed};
 use nix::unistd::Uid;
@@ -162,21 +163,22 @@ async fn rehearse(
         Some(measuring) => measuring.end().await,
         None => None,
     };
-    ensure!(remains.is_empty(), "cannot remove {}", shown(&remains));
-    match left {
-        Some(file) => {
-            let file = file.display();
-            let last = result.err().map(|e| format!("{e:#}; ")).unwrap_or_default();
-            bail!(
-                "{last}the file {file} may be left in the remote directory: the mount failed before it was removed"
-            )
-        }
-        None => result.map_err(|e| anyhow!("{e:#}; nothing was left behind")),
-    }
+    let sentence = ending(result.err().map(|e| format!("{e:#}")), &remains, left.as_deref());
+    sentence.map_or(Ok(()), |sentence| Err(anyhow!(sentence)))
 }
 
-fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+/// What went wrong, and all that is left of the check on either side; None where there is neither.
+fn ending(reason: Option<String>, remains: &[PathBuf], on_server: Option<&Path>) -> Option<String> {
+    let remains: Vec<_> = remains.iter().map(|path| path.display().to_string()).collect();
+    let remains = (!remains.is_empty()).then(|| format!("cannot remove {}", remains.join(", ")));
+    let on_server = on_server.map(|file| {
+        let file = file.display();
+        format!("the file {file} may be left in the remote directory: the mount failed before it was removed")
+    });
+    let nothing = (remains.is_none() && on_server.is_none()).then(|| "nothing was left behind".to_owned());
+    let nothing = nothing.filter(|_| reason.is_some());
+    let parts: Vec<_> = [reason, remains, on_server, nothing].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Whether there is a mount.
@@ -291,4 +293,21 @@ fn note_finding(finding: Finding, progress: &mut Progress, figures: &mut Figures
 fn rate(speed: Speed) -> String {
     let tenths = speed.bytes_per_second() / 100_000;
     format!("{}.{} MB/s", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_sentence_has_the_reason_and_all_that_is_left() {
+        let (reason, remains) =
+            (|| Some("interrupted".to_owned()), [PathBuf::from("/run/a"), "/run/b".into()]);
+        assert_eq!(ending(None, &[], None), None);
+        assert_eq!(ending(reason(), &[], None).unwrap(), "interrupted; nothing was left behind");
+        let all = ending(reason(), &remains, Some(Path::new(".check"))).unwrap();
+        for part in ["interrupted; ", "cannot remove /run/a, /run/b; ", "the file .check may be left"] {
+            assert!(all.contains(part), "{all}");
+        }
+    }
 }
