@@ -154,7 +154,12 @@ fn status_without_the_driver_says_what_to_do() {
     for command in [&["status"][..], &["set", "data", "--unset", "ro"]] {
         let output = world.admin(command);
         assert_eq!(code(&output), 1);
-        assert!(text_of(&output).contains("run: systemctl enable --now sshfs-docker.socket"), "{output:?}");
+        let socket = world.daemon.socket().display().to_string();
+        let said = format!(
+            "sshfs-docker: cannot reach the driver at {socket}: No such file or directory (os error 2); run: systemctl \
+             enable --now sshfs-docker.socket\n"
+        );
+        assert_eq!(text_of(&output), said);
     }
 }
 

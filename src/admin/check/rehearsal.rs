@@ -233,7 +233,7 @@ struct Listening {
 
 impl Listening {
     async fn start_heard(&self, session: Session) -> Result<(), LaunchError> {
-        let error = |source| LaunchError::Start { what: "a pipe".to_owned(), source };
+        let error = |error| LaunchError::Start { what: "a pipe".to_owned(), error };
         let report = hear(session.report, self.sender.clone()).map_err(error)?;
         let agent = session.agent.map(|mut agent| {
             agent.unit = None;
