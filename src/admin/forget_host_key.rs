@@ -31,12 +31,12 @@ pub fn run(admin: &Admin, host: &str) -> Result<bool> {
         return Ok(true);
     }
     for key in forgotten {
-        anstream::println!("forgotten: {key}");
+        output::line(format_args!("forgotten: {key}"))?;
     }
-    anstream::println!(
+    output::line(
         "the next mount stores the key that the server shows then (not with host_keys = \"yes\" or a pinned key: those \
-         want the new key first)"
-    );
+         want the new key first)",
+    )?;
     Ok(true)
 }
 

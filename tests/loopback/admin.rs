@@ -28,6 +28,7 @@ cases![
     status_tells_of_every_volume_and_of_one,
     status_of_an_empty_host_says_how_to_begin,
     status_without_the_driver_says_what_to_do,
+    nobody_need_read_an_answer_to_the_end,
     set_counts_from_the_next_mount_on,
     set_leaves_a_mount_as_it_is,
     set_refuses_in_the_words_of_create,
@@ -160,7 +161,27 @@ fn status_without_the_driver_says_what_to_do() {
              enable --now sshfs-docker.socket\n"
         );
         assert_eq!(text_of(&output), said);
+        let output = world.admin(&[command, &["--json"]].concat());
+        let sentence = said.trim_start_matches("sshfs-docker: ").trim_end();
+        assert_eq!((code(&output), json_of(&output)), (1, json!({"error": sentence})));
     }
+}
+
+fn nobody_need_read_an_answer_to_the_end() {
+    let world = World::new();
+    world.create("data");
+    for (arguments, code) in [
+        (&["status"][..], 0),
+        (&["status", "data"], 0),
+        (&["status", "data", "--json"], 0),
+        (&["status", "nothing", "--json"], 1),
+        (&["set", "data", "-o", "uid=1234"], 0),
+    ] {
+        let output = world.admin_unread(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((self::code(&output), said.contains("panic")), (code, false), "{arguments:?}: {said}");
+    }
+    world.while_mounted(|path| assert_eq!(path.metadata().unwrap().uid(), 1234));
 }
 
 fn set_counts_from_the_next_mount_on() {

@@ -30,6 +30,7 @@ cases![
     whatever_is_in_place_of_the_learnt_host_keys_is_not_copied,
     a_jump_host_is_part_of_the_connection,
     the_command_that_is_printed_creates_the_volume,
+    the_name_in_that_command_is_free,
     a_directory_that_cannot_be_written_is_left_alone,
     a_password_on_the_command_line_is_refused,
     a_server_that_does_not_answer_ends_it_in_time,
@@ -297,6 +298,21 @@ fn the_command_that_is_printed_creates_the_volume() {
     fs::write(world.mount(name, "x").join("file"), "x").unwrap();
     assert!(odd.join("file").exists());
     world.client().unmount(name, "x").ok();
+}
+
+fn the_name_in_that_command_is_free() {
+    let world = World::new();
+    let name = || {
+        let output = command(&world, &[], &["--no-write", "--json"]).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["create"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(name(), "remote");
+    world.create("remote");
+    assert_eq!(name(), "remote-2");
+    let output = command(&world, &[], &["--no-write", "--name", "remote"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("a volume remote exists already"), "{said}");
 }
 
 fn a_directory_that_cannot_be_written_is_left_alone() {

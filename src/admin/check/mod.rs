@@ -14,9 +14,9 @@ mod transcript;
 pub use measure::run as measure;
 
 use crate::{
-    admin::{self, output},
+    admin::{given, output},
     cli::Check,
-    volume::{VolumeName, options, policy::HostKeyPolicy},
+    volume::{options, policy::HostKeyPolicy},
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use candidate::Candidate;
@@ -26,9 +26,7 @@ use progress::{Checking, Line, Progress, State, Step};
 use rehearsal::{Rehearsal, clear_abandoned};
 use serde::Serialize;
 use std::{
-    io,
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 use tokio::{
@@ -51,6 +49,8 @@ struct Outcome {
     write_bytes_per_second: Option<u64>,
     read_bytes_per_second: Option<u64>,
     create: Option<String>,
+    /// Why it could not be done to its end.
+    error: Option<String>,
 }
 
 /// What was measured.
@@ -62,17 +62,11 @@ struct Figures {
 }
 
 /// Runs the command.
-#[must_use]
-pub fn run(check: &Check) -> ExitCode {
-    admin::exit(try_run(check))
-}
-
-fn try_run(check: &Check) -> Result<bool> {
+pub fn run(check: &Check) -> Result<bool> {
     ensure!(Uid::effective().is_root(), "only root may make mounts: use sudo");
     let options = candidate::options_of(check)?;
-    let password = check.password_stdin.then(|| candidate::read_password(io::stdin().lock())).transpose()?;
-    let name = check.name.clone().or_else(|| candidate::suggested_name(&check.sshcmd));
-    let name = name.map_or_else(|| VolumeName::new("data"), Ok)?;
+    let name = candidate::name_of(check, &check.admin.layout.paths())?;
+    let password = check.password_stdin.then(given::password).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut progress = Progress::new(!check.admin.json);
     let mut figures = Figures::default();
@@ -100,8 +94,11 @@ fn try_run(check: &Check) -> Result<bool> {
             write_bytes_per_second: figures.write.map(Speed::bytes_per_second),
             read_bytes_per_second: figures.read.map(Speed::bytes_per_second),
             create,
+            error: result.err().map(|e| format!("{e:#}")),
         })?;
-    } else if let Some(create) = create {
+        return Ok(good);
+    }
+    if let Some(create) = create {
         let before = if check.password_stdin {
             let file = candidate::password_file(&name);
             format!(
