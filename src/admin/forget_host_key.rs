@@ -58,7 +58,9 @@ fn forget(layout: &Layout, host: &str) -> Result<Vec<String>> {
         if output.status.success() || said.trim().is_empty() {
             return Ok(());
         }
-        let foreign = file.metadata().is_ok_and(|metadata| metadata.uid() != user.uid.as_raw());
+        let foreign = file
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.uid() != user.uid.as_raw());
         let remedy = if foreign {
             format!(
                 "; it does not belong to the user that mounts run as: chown {}: '{}'",

@@ -518,6 +518,10 @@ fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     is(&ill, "mountpoints", "warning", "left");
     is(&ill, "mounts", "problem", "not ours");
     is(&ill, "mounts", "problem", "is dead");
+    // A remedy such as chown would be done to what it leads to.
+    fs::remove_file(&learnt).unwrap();
+    std::os::unix::fs::symlink(world.path("id-away"), &learnt).unwrap();
+    is(&report(), "known_hosts", "problem", "is not a regular file");
     let shown = text_of(&world.admin(&["doctor"]));
     assert!(shown.contains("problem  config.toml") && !shown.contains('\u{1b}'), "{shown}");
     assert_eq!(fs::read_to_string(world.path("lib/volumes/broken.json")).unwrap(), "{", "it changes nothing");
