@@ -305,7 +305,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let [file, link, pipe] = ["file", "link", "pipe"].map(|name| directory.path().join(name));
         std::fs::write(&file, "x").unwrap();
-        std::os::unix::fs::symlink("/dev/zero", &link).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let device = file.metadata().unwrap().dev();
         assert!(
