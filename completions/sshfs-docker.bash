@@ -10,17 +10,17 @@ _sshfs_docker() {
     esac
     [[ $COMP_CWORD -gt 1 ]] || command=
     case $command in
-        '') words="serve heal restart forget-host-key status set doctor metrics check import --help --version" ;;
+        '') words="status check set restart doctor import forget-host-key metrics serve heal --help --version" ;;
+        status) words="--lines --json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
+        check) words="-o --opt --password-stdin --no-write --name --json --configuration --state --runtime --user --help" ;;
+        set) words="-o --opt --unset --password-stdin --json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
+        restart) words="--json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
+        doctor) words="--json --configuration --state --runtime --user --help" ;;
+        import) words="--apply --keys --plugins --json --configuration --state --runtime --user --help" ;;
+        forget-host-key) words="--json --configuration --state --runtime --user --help" ;;
+        metrics) words="--output --configuration --state --runtime --user --help" ;;
         serve) words="--socket --configuration --state --runtime --user --help" ;;
         heal) words="--configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
-        restart) words="--json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
-        forget-host-key) words="--json --configuration --state --runtime --user --help" ;;
-        status) words="--lines --json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
-        set) words="-o --opt --unset --password-stdin --json --configuration --state --runtime --user --help $(_sshfs_docker_volumes)" ;;
-        doctor) words="--json --configuration --state --runtime --user --help" ;;
-        metrics) words="--output --configuration --state --runtime --user --help" ;;
-        check) words="-o --password-stdin --no-write --name --json --configuration --state --runtime --user --help" ;;
-        import) words="--apply --keys --plugins --json --configuration --state --runtime --user --help" ;;
     esac
     COMPREPLY=($(compgen -W "$words" -- "$current"))
 }

@@ -25,45 +25,40 @@ pub struct Cli {
 /// The roles of the program.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Answer Docker's calls; started by sshfs-docker.service
-    Serve(Serve),
-    /// Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service
-    Heal {
-        /// Only ask for another healing if sshfs has died again
-        #[arg(long, hide = true)]
-        look_again: bool,
-        /// The volume.
-        volume: VolumeName,
-        /// Directories and user.
-        #[command(flatten)]
-        layout: Layout,
-    },
+    /// Show all volumes, or all about one of them
+    Status(Status),
+    /// Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume
+    ///
+    /// Makes the mount that a volume with these options would have, in the same sandbox, tells of each step, measures it and
+    /// takes it away again. Neither a volume nor a host key is left behind, and nothing on the server: what is written there
+    /// is one file of its own, which is removed.
+    Check(Check),
+    /// Change options of a volume for its next mount
+    Set(Set),
     /// Mount a volume anew, with its present options and under running containers
     Restart {
-        /// Tell what was done as one JSON object
-        #[arg(long)]
-        json: bool,
         /// The volume.
         volume: VolumeName,
-        /// Directories and user.
-        #[command(flatten)]
-        layout: Layout,
-    },
-    /// Forget the host key learnt from a server, so that the next mount accepts a new one
-    ForgetHostKey {
-        /// HOST, HOST:PORT or [HOST]:PORT
-        host: String,
         /// Directories and user.
         #[command(flatten)]
         admin: Admin,
     },
-    /// Show all volumes, or all about one of them
-    Status(Status),
-    /// Change options of a volume for its next mount
-    Set(Set),
     /// Look for what is wrong with this host, and say what to do about it
     #[command(after_help = DOCTOR_HELP)]
     Doctor {
+        /// Directories and user.
+        #[command(flatten)]
+        admin: Admin,
+    },
+    /// Take over the volumes of the plugin vieux/sshfs, or of a fork of it
+    ///
+    /// Shows what becomes of each volume and changes nothing, unless --apply is given. Nothing is deleted, neither on the
+    /// server nor of the plugin's.
+    Import(Import),
+    /// Forget the host key learnt from a server, so that the next mount accepts a new one
+    ForgetHostKey {
+        /// HOST, HOST:PORT or [HOST]:PORT
+        host: String,
         /// Directories and user.
         #[command(flatten)]
         admin: Admin,
@@ -77,17 +72,19 @@ pub enum Command {
         #[command(flatten)]
         layout: Layout,
     },
-    /// Try a mount before there is a volume: every step, how fast it is, and the command that creates the volume
-    ///
-    /// Makes the mount that a volume with these options would have, in the same sandbox, tells of each step, measures it and
-    /// takes it away again. Neither a volume nor a host key is left behind, and nothing on the server: what is written there
-    /// is one file of its own, which is removed.
-    Check(Check),
-    /// Take over the volumes of the plugin vieux/sshfs, or of a fork of it
-    ///
-    /// Shows what becomes of each volume and changes nothing, unless --apply is given. Nothing is deleted, neither on the
-    /// server nor of the plugin's.
-    Import(Import),
+    /// Answer Docker's calls; started by sshfs-docker.service
+    Serve(Serve),
+    /// Give running containers a fresh mount after sshfs died; started by sshfs-docker-heal@.service
+    Heal {
+        /// Only ask for another healing if sshfs has died again
+        #[arg(long, hide = true)]
+        look_again: bool,
+        /// The volume.
+        volume: VolumeName,
+        /// Directories and user.
+        #[command(flatten)]
+        layout: Layout,
+    },
     /// Put a fresh mount into a container
     #[command(hide = true)]
     Graft(Graft),
@@ -191,7 +188,7 @@ pub struct Set {
     /// An option that the volume is to have no longer
     #[arg(long, value_name = "NAME")]
     pub unset: Vec<String>,
-    /// Read a password from standard input, in the place of the one there was
+    /// Read a password from standard input, in the place of the one there was; a terminal does not show it
     #[arg(long)]
     pub password_stdin: bool,
     /// Directories and user.
@@ -205,9 +202,9 @@ pub struct Check {
     /// The remote directory: [user@]host:[path] or sftp://[user@]host[:port]/path
     pub sshcmd: String,
     /// An option of the volume, as 'docker volume create' takes it
-    #[arg(short, value_name = "NAME[=VALUE]")]
+    #[arg(short = 'o', long = "opt", value_name = "NAME[=VALUE]")]
     pub options: Vec<String>,
-    /// Read the password of the volume from standard input
+    /// Read the password of the volume from standard input; a terminal does not show it
     #[arg(long)]
     pub password_stdin: bool,
     /// Write nothing to the server; then neither writing nor reading is measured
@@ -260,6 +257,7 @@ pub struct Admin {
 
 /// Where everything is, and who runs sshfs. The defaults are those of the package.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Directories")]
 pub struct Layout {
     /// Configuration of the administrator
     #[arg(long, value_name = "DIRECTORY", default_value = "/etc/sshfs-docker")]

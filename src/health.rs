@@ -16,15 +16,14 @@ use crate::{
     diagnosis,
     notice::Notice,
     paths::Paths,
+    regular_file,
     replace::{self, Durability},
     uptime::Uptime,
     volume::Generation,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::OpenOptions,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 
@@ -159,13 +158,7 @@ impl Health {
     #[must_use]
     pub fn read(paths: &Paths, generation: &Generation) -> Option<Self> {
         let file = paths.mount_directory(generation).join(FILE);
-        // Neither a link to elsewhere nor a pipe that nobody writes to.
-        let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(file).ok()?;
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
-            return None;
-        }
+        let (file, _) = regular_file::open(&file, LARGEST).ok()?;
         let mut content = Vec::new();
         file.take(LARGEST).read_to_end(&mut content).ok()?;
         Self::parse(&content)

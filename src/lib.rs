@@ -34,6 +34,7 @@ pub mod notice;
 pub mod paths;
 pub mod protocol;
 pub mod references;
+mod regular_file;
 pub mod replace;
 pub mod sealing;
 pub mod store;

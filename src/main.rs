@@ -2,12 +2,12 @@
 
 use clap::Parser;
 use sshfs_docker::{
-    admin::{self, doctor, forget_host_key, metrics, set, status},
+    admin::{self, check, doctor, forget_host_key, import, metrics, restart, set, status},
     agent::relay,
     askpass,
     cli::{Cli, Command},
     connection, daemon,
-    heal::{self, graft, restart},
+    heal::{self, graft},
     mount::probe,
     supervisor,
 };
@@ -21,21 +21,23 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => daemon::run(&options),
         Command::Heal { look_again, volume, layout } => heal::run(&layout, &volume, look_again),
-        Command::ForgetHostKey { host, admin } => admin::exit(forget_host_key::run(&admin, &host)),
-        Command::Status(arguments) => admin::exit(status::run(&arguments)),
-        Command::Set(arguments) => admin::exit(set::run(&arguments)),
-        Command::Doctor { admin } => admin::exit(doctor::run(&admin)),
-        Command::Metrics { output, layout } => admin::exit(metrics::run(&layout, output.as_deref())),
-        Command::Restart { json, volume, layout } => restart::run(&layout, &volume, json),
+        Command::Status(arguments) => admin::exit(arguments.admin.json, status::run(&arguments)),
+        Command::Check(arguments) => admin::exit(arguments.admin.json, check::run(&arguments)),
+        Command::Set(arguments) => admin::exit(arguments.admin.json, set::run(&arguments)),
+        Command::Restart { volume, admin } => admin::exit(admin.json, restart::run(&admin, &volume)),
+        Command::Doctor { admin } => admin::exit(admin.json, doctor::run(&admin)),
+        Command::Import(arguments) => admin::exit(arguments.admin.json, import::run(&arguments)),
+        Command::ForgetHostKey { host, admin } => {
+            admin::exit(admin.json, forget_host_key::run(&admin, &host))
+        }
+        Command::Metrics { output, layout } => admin::exit(false, metrics::run(&layout, output.as_deref())),
         Command::Graft(graft) => graft::run(&graft),
         Command::RunSshfs { connection, agent, directory, argv } => {
             supervisor::run(connection, agent.as_deref(), directory, &argv)
         }
         Command::Connect { hard, arguments } => connection::run(hard, &arguments),
         Command::RelayAgent { volume, layout } => relay::run(&layout, &volume),
-        Command::Check(options) => admin::check::run(&options),
-        Command::Import(options) => admin::import::run(&options),
-        Command::Measure { no_write, mountpoint } => admin::check::measure(&mountpoint, !no_write),
+        Command::Measure { no_write, mountpoint } => check::measure(&mountpoint, !no_write),
         Command::Probe { device, mountpoint } => probe::answer(device, &mountpoint),
     }
 }

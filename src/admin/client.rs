@@ -28,12 +28,12 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Nobody listens, or not for this user.
-    #[error("cannot reach the driver at {}: {source}; {}", path.display(), remedy(.source))]
+    #[error("cannot reach the driver at {}: {error}; {}", path.display(), remedy(.error))]
     Unreachable {
         /// The socket.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// It listens and does not answer.
     #[error("the driver did not answer within {}s; see 'systemctl status sshfs-docker'", .0.as_secs())]
@@ -68,7 +68,7 @@ impl Client {
 
     /// Calls `call`, for example `VolumeDriver.List`, and returns the JSON of the answer.
     pub fn call(&self, call: &str, body: &Value) -> Result<Value, CallError> {
-        let unreachable = |source| CallError::Unreachable { path: self.socket.clone(), source };
+        let unreachable = |error| CallError::Unreachable { path: self.socket.clone(), error };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(unreachable)?;
         let exchange = async {

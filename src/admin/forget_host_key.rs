@@ -31,12 +31,12 @@ pub fn run(admin: &Admin, host: &str) -> Result<bool> {
         return Ok(true);
     }
     for key in forgotten {
-        anstream::println!("forgotten: {key}");
+        output::line(format_args!("forgotten: {key}"))?;
     }
-    anstream::println!(
+    output::line(
         "the next mount stores the key that the server shows then (not with host_keys = \"yes\" or a pinned key: those \
-         want the new key first)"
-    );
+         want the new key first)",
+    )?;
     Ok(true)
 }
 
@@ -58,7 +58,9 @@ fn forget(layout: &Layout, host: &str) -> Result<Vec<String>> {
         if output.status.success() || said.trim().is_empty() {
             return Ok(());
         }
-        let foreign = file.metadata().is_ok_and(|metadata| metadata.uid() != user.uid.as_raw());
+        let foreign = file
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.uid() != user.uid.as_raw());
         let remedy = if foreign {
             format!(
                 "; it does not belong to the user that mounts run as: chown {}: '{}'",

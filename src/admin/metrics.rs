@@ -1,6 +1,7 @@
 //! `sshfs-docker metrics`: what is counted, for Prometheus. Read from the files of the driver, so that a host whose
 //! volumes nobody calls for has no daemon running only because somebody looks every few seconds.
 
+use super::output;
 use crate::{
     cli::Layout,
     heal::record::HealingBook,
@@ -21,7 +22,7 @@ pub fn run(layout: &Layout, output: Option<&Path>) -> Result<bool> {
     let page =
         exposition(&samples(&layout.paths()).context("cannot read what is to be counted (are you root?)")?);
     let Some(output) = output else {
-        anstream::print!("{page}");
+        output::text(page)?;
         return Ok(true);
     };
     let cannot_write = || format!("cannot write {}", output.display());

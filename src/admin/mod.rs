@@ -9,9 +9,11 @@ mod command;
 pub mod command_line;
 pub mod doctor;
 pub mod forget_host_key;
+mod given;
 pub mod import;
 pub mod metrics;
 pub mod output;
+pub mod restart;
 pub mod set;
 pub mod status;
 mod users;
@@ -22,15 +24,19 @@ use std::process::ExitCode;
 /// What was asked for could not be done, or what was looked at is not in order.
 pub const EXIT_FAILED: u8 = 1;
 
-/// The exit code of a command, with its reason on standard error. `Ok(false)` is a command that did its work and found
-/// something that is not in order.
+/// The exit code of a command, with its reason on standard error; where JSON was asked for, also as `{"error": "…"}` on
+/// standard output. `Ok(false)` is a command that did its work and found something that is not in order.
 #[must_use]
-pub fn exit(result: Result<bool>) -> ExitCode {
+pub fn exit(json: bool, result: Result<bool>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_FAILED),
         Err(e) => {
-            eprintln!("sshfs-docker: {e:#}");
+            let sentence = format!("{e:#}");
+            if json {
+                _ = output::json(&serde_json::json!({"error": sentence}));
+            }
+            eprintln!("sshfs-docker: {sentence}");
             ExitCode::from(EXIT_FAILED)
         }
     }

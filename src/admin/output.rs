@@ -2,7 +2,10 @@
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::{fmt::Write, io::IsTerminal};
+use std::{
+    fmt::{Display, Write as _},
+    io::{self, IsTerminal, Write as _},
+};
 
 /// Something is as it should be.
 pub const GOOD: Style = AnsiColor::Green.on_default();
@@ -21,10 +24,24 @@ pub fn painted(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Prints a text as it is. Nobody need read it to the end (`| head`): who has stopped gets no more, and what was to be done
+/// is done all the same.
+pub fn text(text: impl Display) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    match write!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// Prints a line.
+pub fn line(line: impl Display) -> io::Result<()> {
+    text(format_args!("{line}\n"))
+}
+
 /// Prints one JSON value.
-pub fn json(value: &impl Serialize) -> serde_json::Result<()> {
-    anstream::println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+pub fn json(value: &impl Serialize) -> io::Result<()> {
+    line(serde_json::to_string_pretty(value)?)
 }
 
 /// Rows of cells under headings.
@@ -93,8 +110,8 @@ impl Table {
     }
 
     /// Prints it.
-    pub fn print(&self) {
-        anstream::print!("{}", self.render(columns()));
+    pub fn print(&self) -> io::Result<()> {
+        text(self.render(columns()))
     }
 }
 

@@ -63,7 +63,7 @@ pub enum ConfigError {
     IdleExit(f64),
     /// Not in the syntax of `RUST_LOG`.
     #[error("log.filter: {0}")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(tracing_subscriber::filter::ParseError),
     /// Not `accept-new` or `yes`.
     #[error("ssh.host_keys must be \"accept-new\" or \"yes\", not {0:?}")]
     HostKeys(String),
@@ -74,20 +74,20 @@ pub enum ConfigError {
     #[error("policy.deny_options: {0:?} is not an option that can be denied")]
     NotDeniable(String),
     /// A pattern of a policy that is none.
-    #[error("policy.{key}: {source}")]
+    #[error("policy.{key}: {error}")]
     Pattern {
         /// The list that it is in.
         key: &'static str,
         /// What is wrong with it.
-        source: InvalidPattern,
+        error: InvalidPattern,
     },
     /// A value that no volume could have.
-    #[error("{table}: {source}")]
+    #[error("{table}: {error}")]
     Setting {
         /// `options` or `forced_options`.
         table: &'static str,
         /// What is wrong.
-        source: OptionError,
+        error: OptionError,
     },
     /// Files of host keys, which have a place of their own.
     #[error(
@@ -233,7 +233,7 @@ impl Config {
         if !(1..=LONGEST_TIMEOUT).contains(&file.mount.timeout) {
             return Err(ConfigError::Timeout(file.mount.timeout));
         }
-        EnvFilter::try_new(&file.log.filter)?;
+        EnvFilter::try_new(&file.log.filter).map_err(ConfigError::Filter)?;
         let host_keys = match file.ssh.host_keys.as_str() {
             "accept-new" => HostKeyPolicy::AcceptNew,
             "yes" => HostKeyPolicy::Yes,
@@ -323,13 +323,13 @@ fn deniable_names(names: Vec<String>) -> Result<BTreeSet<&'static str>, ConfigEr
 fn patterns(key: &'static str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
     texts
         .iter()
-        .map(|text| HostPattern::parse(text).map_err(|source| ConfigError::Pattern { key, source }))
+        .map(|text| HostPattern::parse(text).map_err(|error| ConfigError::Pattern { key, error }))
         .collect()
 }
 
 /// Checks options for all volumes as those of a volume with some remote.
 fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Result<Settings, ConfigError> {
-    let names = options::names(&options).map_err(|source| ConfigError::Setting { table, source })?;
+    let names = options::names(&options).map_err(|error| ConfigError::Setting { table, error })?;
     for name in names {
         if catalogue::find(name).is_some_and(|entry| entry.effect == Effect::Driver) {
             return Err(ConfigError::NotForAll { table, name });
@@ -344,7 +344,7 @@ fn settings(table: &'static str, mut options: Options, policy: &Policy) -> Resul
     // That remote is nobody's, and what volumes may not do themselves can be done for them.
     let policy = Policy { hosts: HostRules::default(), denied: BTreeSet::new(), ..policy.clone() };
     let spec =
-        Spec::parse(&options, false, &policy).map_err(|source| ConfigError::Setting { table, source })?;
+        Spec::parse(&options, false, &policy).map_err(|error| ConfigError::Setting { table, error })?;
     Ok(spec.settings)
 }
 

@@ -41,10 +41,10 @@ impl Volumes {
             self.look_at_mount(&volume);
             self.history.note_outcome(&name, &result, begin.elapsed());
         }
-        let made = result.map_err(|source| DriverError::Mount {
+        let made = result.map_err(|error| DriverError::Mount {
             name: name.clone(),
             remote: spec.remote.to_string(),
-            source,
+            error,
         })?;
         if made == Made::Anew && (in_use || self.healing.read(&name).is_unfinished()) {
             // Who had the volume has a dead mount of it. The healing that its end started may have given up long ago.
@@ -57,7 +57,7 @@ impl Volumes {
             self.note(&volume, &references).inspect_err(|_| _ = references.release(id, Uptime::now()))
         };
         let failure = match noted {
-            Err(source) => DriverError::Reference { name: name.clone(), source },
+            Err(error) => DriverError::Reference { name: name.clone(), error },
             // dockerd sends no Unmount for a Mount that it gave up.
             Ok(()) if caller.is_gone() => {
                 self.release(&volume, id);

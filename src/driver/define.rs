@@ -27,7 +27,7 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 impl Volumes {
     pub(super) async fn create(&self, name: &str, mut options: Options) -> Result<(), DriverError> {
         let name = VolumeName::new(name)?;
-        let wrong = |source| DriverError::Options { name: name.clone(), source };
+        let wrong = |error| DriverError::Options { name: name.clone(), error };
         let password = take_password(&mut options);
         if let Some(password) = &password {
             options::check_password(password.expose()).map_err(wrong)?;
@@ -41,7 +41,7 @@ impl Volumes {
         check_credentials(&name, &spec).await?;
         if let Some(agent) = &spec.agent {
             let option = "IdentityAgent";
-            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+            let wrong = |error| DriverError::Credential { name: name.clone(), option, error };
             self.mounter.check_agent(&name, agent).await.map_err(wrong)?;
         }
         // Not before: a lock leaves a file behind until the volume is removed.
@@ -67,7 +67,7 @@ impl Volumes {
         let (saved_name, saved) = (name.clone(), definition.clone());
         self.on_disk(move |store| store.save(&saved_name, &saved, password.as_ref()))
             .await
-            .map_err(|source| DriverError::Store { name: name.clone(), verb: "save", source })?;
+            .map_err(|error| DriverError::Store { name: name.clone(), verb: "save", error })?;
         if has_password {
             tracing::warn!(volume = %name, "volume {name}: Docker itself keeps the option 'password' and shows it in clear (docker volume inspect); give a file or a credential of systemd's store with 'password_file' instead");
         }
@@ -119,7 +119,7 @@ impl Volumes {
         // The kernel decides: references may be leaked, holders are not.
         self.unmount(&volume, Reason::Asked)
             .await
-            .map_err(|source| DriverError::InUse { name: name.clone(), source })?;
+            .map_err(|error| DriverError::InUse { name: name.clone(), error })?;
         self.refuse_while_containers_have_it(&volume).await?;
         self.refuse_while_files_are_open(&name).await?;
         // Before the definition: references that outlive it would be those of a later volume of the same name.
@@ -129,10 +129,10 @@ impl Volumes {
             self.note_or_warn(&volume, &references);
         }
         let removed = name.clone();
-        self.on_disk(move |store| store.remove(&removed)).await.map_err(|source| DriverError::Store {
+        self.on_disk(move |store| store.remove(&removed)).await.map_err(|error| DriverError::Store {
             name: name.clone(),
             verb: "remove",
-            source,
+            error,
         })?;
         self.by_name().remove(&name);
         self.history.forget(&name);
@@ -154,17 +154,17 @@ impl Volumes {
             Ok(stale) => UnmountError::Held(stale.iter().map(Stale::holder).collect()),
             Err(e) => UnmountError::from(e),
         };
-        Err(DriverError::InUse { name: volume.name.clone(), source: held })
+        Err(DriverError::InUse { name: volume.name.clone(), error: held })
     }
 
     /// So is a process that has files open of an sshfs before a restart.
     async fn refuse_while_files_are_open(&self, name: &VolumeName) -> Result<(), DriverError> {
-        let source = match self.mounter.lingering(name, None, END_PATIENCE).await {
+        let error = match self.mounter.lingering(name, None, END_PATIENCE).await {
             Ok(lingering) if lingering.is_empty() => return Ok(()),
             Ok(lingering) => UnmountError::Lingers(lingering.iter().map(Generation::unit).collect()),
             Err(e) => UnmountError::from(e),
         };
-        Err(DriverError::InUse { name: name.clone(), source })
+        Err(DriverError::InUse { name: name.clone(), error })
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn take_password(options: &mut Options) -> Option<Secret> {
 /// A key file that is missing is better told at create than at the first `docker run`.
 pub(super) async fn check_credentials(name: &VolumeName, spec: &Spec) -> Result<(), DriverError> {
     for (option, source) in spec.credential_files() {
-        let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+        let wrong = |error| DriverError::Credential { name: name.clone(), option, error };
         launcher::check_source(source).await.map_err(wrong)?;
     }
     Ok(())

@@ -19,22 +19,22 @@ pub enum DriverError {
     #[error(transparent)]
     Name(#[from] InvalidName),
     /// Create or Set with options that cannot be used.
-    #[error("volume {name}: {source}")]
+    #[error("volume {name}: {error}")]
     Options {
         /// The volume.
         name: VolumeName,
         /// What is wrong with them.
-        source: OptionError,
+        error: OptionError,
     },
     /// Create or Set with a key or password file that is missing, or an agent.
-    #[error("volume {name}: {option}: {source}")]
+    #[error("volume {name}: {option}: {error}")]
     Credential {
         /// The volume.
         name: VolumeName,
         /// `identity_file`, `password_file` or `IdentityAgent`.
         option: &'static str,
         /// What is wrong with it.
-        source: LaunchError,
+        error: LaunchError,
     },
     /// Create of a name that exists with other options.
     #[error("volume {name} exists already with other options ({}); remove it first or choose another name", .differing.join(", "))]
@@ -53,32 +53,32 @@ pub enum DriverError {
         reason: String,
     },
     /// The definition could not be written or removed.
-    #[error("volume {name}: cannot {verb} its definition: {}", of_this_host(.source))]
+    #[error("volume {name}: cannot {verb} its definition: {}", of_this_host(.error))]
     Store {
         /// The volume.
         name: VolumeName,
         /// `save` or `remove`.
         verb: &'static str,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The mount failed.
-    #[error("cannot mount volume {name} from {remote}: {source}")]
+    #[error("cannot mount volume {name} from {remote}: {error}")]
     Mount {
         /// The volume.
         name: VolumeName,
         /// `user@host:path`
         remote: String,
         /// Why.
-        source: MountError,
+        error: MountError,
     },
     /// Mounted, but who holds it could not be noted.
-    #[error("volume {name}: cannot note the reference: {}", of_this_host(.source))]
+    #[error("volume {name}: cannot note the reference: {}", of_this_host(.error))]
     Reference {
         /// The volume.
         name: VolumeName,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The configuration is wrong: a policy that cannot be read must not be taken for none.
     #[error("the driver refuses to create or mount volumes: {0}")]
@@ -97,12 +97,12 @@ pub enum DriverError {
         trouble: Option<String>,
     },
     /// Remove of a volume in use.
-    #[error("volume {name} cannot be removed: {source}")]
+    #[error("volume {name} cannot be removed: {error}")]
     InUse {
         /// The volume.
         name: VolumeName,
         /// Who uses it.
-        source: UnmountError,
+        error: UnmountError,
     },
     /// Set of another remote directory.
     #[error(
@@ -117,12 +117,12 @@ pub enum DriverError {
         holders: Vec<Holder>,
     },
     /// Who has the volume could not be found out.
-    #[error("volume {name}: cannot find out who uses it: {source}")]
+    #[error("volume {name}: cannot find out who uses it: {error}")]
     Holders {
         /// The volume.
         name: VolumeName,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
     /// The caller of Mount hung up.
     #[error("volume {0}: the caller is gone, the mount was taken back")]
@@ -140,15 +140,15 @@ impl DriverError {
             Self::NotFound(_) => kind::NO_SUCH_VOLUME,
             Self::Name(_) => kind::BAD_NAME,
             Self::Options { .. } => kind::BAD_OPTIONS,
-            Self::Credential { source, .. } => source.kind(),
+            Self::Credential { error, .. } => error.kind(),
             Self::Exists { .. } => kind::EXISTS,
             Self::Unusable { .. } => kind::UNUSABLE,
             Self::Store { .. } => kind::DEFINITION_NOT_KEPT,
-            Self::Mount { source, .. } => source.kind(),
+            Self::Mount { error, .. } => error.kind(),
             Self::Reference { .. } => kind::REFERENCE_NOT_KEPT,
             Self::Configuration(_) => kind::BAD_CONFIG,
             Self::Busy { .. } => kind::BUSY,
-            Self::InUse { source, .. } => source.kind(),
+            Self::InUse { error, .. } => error.kind(),
             Self::CallerGone(_) => kind::CALLER_GONE,
             Self::OtherDirectory { .. } => kind::OTHER_DIRECTORY,
             Self::Holders { .. } => kind::NO_PROC,

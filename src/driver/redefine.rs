@@ -22,7 +22,7 @@ impl Volumes {
     /// Judges the options as Create does: those that are given and those that stay.
     pub(super) async fn set(&self, name: &str, mut change: Change) -> Result<Redefined, DriverError> {
         let name = self.find(name)?.name.clone();
-        let wrong = |source| DriverError::Options { name: name.clone(), source };
+        let wrong = |error| DriverError::Options { name: name.clone(), error };
         let password = take_password(&mut change.options);
         if let Some(password) = &password {
             options::check_password(password.expose()).map_err(wrong)?;
@@ -49,7 +49,7 @@ impl Volumes {
         check_credentials(&name, &spec).await?;
         if let Some(agent) = &spec.agent {
             let option = "IdentityAgent";
-            let wrong = |source| DriverError::Credential { name: name.clone(), option, source };
+            let wrong = |error| DriverError::Credential { name: name.clone(), option, error };
             self.mounter.check_agent(&name, agent).await.map_err(wrong)?;
         }
         self.refuse_another_directory(&volume, &spec.remote).await?;
@@ -75,7 +75,7 @@ impl Volumes {
         let (replaced, definition) = (name.clone(), definition.clone());
         self.on_disk(move |store| store.replace(&replaced, &definition, &password))
             .await
-            .map_err(|source| DriverError::Store { name: name.clone(), verb: "save", source })
+            .map_err(|error| DriverError::Store { name: name.clone(), verb: "save", error })
     }
 
     /// The same password again is no change.
@@ -105,7 +105,7 @@ impl Volumes {
         if old.to_string() == remote.to_string() {
             return Ok(());
         }
-        let unknown = |source| DriverError::Holders { name: volume.name.clone(), source };
+        let unknown = |error| DriverError::Holders { name: volume.name.clone(), error };
         let holders = if let Some(mount) = self.mounter.mounted(&volume.name).map_err(unknown)? {
             self.mounter.holders(&mount).await.map_err(unknown)?
         } else {

@@ -32,8 +32,6 @@ use nix::{
 use serde::Serialize;
 use std::{
     fs::{self, File},
-    io::{self, Write},
-    process::ExitCode,
     time::Duration,
 };
 use tokio::{
@@ -52,7 +50,7 @@ const SEARCH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What was done, as `--json` shows it.
 #[derive(Debug, Serialize)]
-struct Outcome {
+pub struct Outcome {
     volume: String,
     /// Whether there is a fresh mount. If not, the volume was not mounted.
     restarted: bool,
@@ -74,35 +72,24 @@ struct Container {
     reason: Option<String>,
 }
 
-/// Restarts the sshfs of a volume and tells of each step, or, with `json`, of all in the end.
-#[must_use]
-pub fn run(layout: &Layout, name: &VolumeName, json: bool) -> ExitCode {
-    let result = prepare().and_then(|()| {
-        // What is done is told on standard output.
-        logging::start("warn");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(async { Healer::open(layout, name)?.restart(json).await });
-        // Not waiting for threads that may hang on a dead mount.
-        runtime.shutdown_background();
-        result
-    });
-    match result {
-        Ok(outcome) => {
-            if json {
-                _ = writeln!(io::stdout(), "{}", serde_json::json!(outcome));
-            }
-            let all_fresh = outcome.containers.iter().all(|container| container.fresh);
-            if all_fresh { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(e) => {
-            if json {
-                let error = serde_json::json!({ "volume": name.to_string(), "error": format!("{e:#}") });
-                _ = writeln!(io::stdout(), "{error}");
-            }
-            eprintln!("sshfs-docker: volume {name}: {e:#}");
-            ExitCode::FAILURE
-        }
+impl Outcome {
+    /// Whether every container has the fresh mount.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.containers.iter().all(|container| container.fresh)
     }
+}
+
+/// Restarts the sshfs of a volume and says what is done.
+pub fn run(layout: &Layout, name: &VolumeName, say: &dyn Fn(&str)) -> Result<Outcome> {
+    prepare()?;
+    // What is done is told on standard output.
+    logging::start("warn");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async { Healer::open(layout, name)?.restart(say).await });
+    // Not waiting for threads that may hang on a dead mount.
+    runtime.shutdown_background();
+    result
 }
 
 /// Makes this process one that can mount on the host. There must be no other thread yet (setns(2)).
@@ -122,14 +109,8 @@ fn prepare() -> Result<()> {
 }
 
 impl Healer<'_> {
-    async fn restart(&self, json: bool) -> Result<Outcome> {
+    async fn restart(&self, say: &dyn Fn(&str)) -> Result<Outcome> {
         let name = self.name;
-        let say = |line: String| {
-            if !json {
-                // Nobody reading is no reason to stop half way.
-                _ = writeln!(io::stdout(), "{line}");
-            }
-        };
         ensure!(self.store.read(name).is_some(), "there is no such volume");
         let lock = timeout(LOCK_PATIENCE, self.locks.lock(name)).await;
         let lock = lock.context("another call for it does not come to an end")?;
@@ -151,21 +132,21 @@ impl Healer<'_> {
         };
         let remotes = self.remotes(&spec)?;
         let Some((live, took)) = self.fresh_mount(&remotes, &spec, &config).await? else {
-            say(format!(
+            say(&format!(
                 "volume {name} is not mounted: nothing to do, the next mount has its present options"
             ));
             return Ok(outcome);
         };
         let generation = fuse::generation(&live, name);
         let took = took.as_millis();
-        say(format!("volume {name}: mounted anew from {} in {took} ms", spec.remote));
+        say(&format!("volume {name}: mounted anew from {} in {took} ms", spec.remote));
         outcome.restarted = true;
         outcome.unit = Some(generation.unit());
         outcome.mounted_in_ms = Some(took);
 
         let mut containers = Vec::new();
         let mut done = |stale: &Stale| {
-            say(format!("{stale}: has the fresh mount"));
+            say(&format!("{stale}: has the fresh mount"));
             containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
         };
         let mut ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
@@ -174,7 +155,7 @@ impl Healer<'_> {
             ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
         }
         for Ungrafted { stale, reason } in &ungrafted {
-            say(format!("{stale}: keeps the old mount: {reason}"));
+            say(&format!("{stale}: keeps the old mount: {reason}"));
             let reason = Some(reason.clone());
             containers.push(Container { who: stale.to_string(), fresh: false, reason });
         }
@@ -183,10 +164,10 @@ impl Healer<'_> {
 
         (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
         for unit in &outcome.earlier_units {
-            say(format!("{unit}: lives on until the last file of it is closed"));
+            say(&format!("{unit}: lives on until the last file of it is closed"));
         }
         for user in &outcome.open_files {
-            say(user.to_string());
+            say(&user.to_string());
         }
         Ok(outcome)
     }

@@ -206,5 +206,5 @@ fn remove_directory(directory: &Path) {
 
 fn start_error(what: &Path) -> impl FnOnce(io::Error) -> LaunchError {
     let what = what.display().to_string();
-    move |source| LaunchError::Start { what, source }
+    move |error| LaunchError::Start { what, error }
 }

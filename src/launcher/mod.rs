@@ -158,12 +158,12 @@ pub enum LaunchError {
         reason: String,
     },
     /// The program itself could not be started, or its files not be prepared.
-    #[error("cannot start {what}: {}", of_this_host(.source))]
+    #[error("cannot start {what}: {}", of_this_host(.error))]
     Start {
         /// Program or file.
         what: String,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 

@@ -72,12 +72,12 @@ pub enum MountError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// A file of our own.
-    #[error("{what}: {}", diagnosis::of_this_host(.source))]
+    #[error("{what}: {}", diagnosis::of_this_host(.error))]
     Local {
         /// What was being done.
         what: String,
         /// Why it failed.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -178,7 +178,14 @@ pub enum UnmountError {
     },
     /// /proc cannot be read.
     #[error("cannot read /proc: {0}")]
-    Proc(#[from] io::Error),
+    Proc(io::Error),
+}
+
+// Not with #[from], which would make a source of it: the sentence has it already.
+impl From<io::Error> for UnmountError {
+    fn from(error: io::Error) -> Self {
+        Self::Proc(error)
+    }
 }
 
 impl UnmountError {

@@ -75,10 +75,23 @@ pub enum FuseError {
     Device(Errno),
     /// mount(2) failed.
     #[error("the kernel refused the mount ({}); {}", .0.desc(), mount_advice(*.0))]
-    Mount(#[from] Errno),
+    Mount(Errno),
     /// A mount apart from all others failed.
     #[error("the kernel refused a mount that is attached nowhere: {0}")]
-    Apart(#[from] io::Error),
+    Apart(io::Error),
+}
+
+// Not with #[from], which would make sources of them: the sentence has them already.
+impl From<Errno> for FuseError {
+    fn from(errno: Errno) -> Self {
+        Self::Mount(errno)
+    }
+}
+
+impl From<io::Error> for FuseError {
+    fn from(error: io::Error) -> Self {
+        Self::Apart(error)
+    }
 }
 
 impl FuseError {

@@ -318,5 +318,5 @@ pub fn healer(name: &VolumeName) -> String {
 
 fn local(what: &str) -> impl FnOnce(io::Error) -> MountError {
     let what = what.to_owned();
-    move |source| MountError::Local { what, source }
+    move |error| MountError::Local { what, error }
 }

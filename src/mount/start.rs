@@ -190,7 +190,7 @@ impl Mounter {
         let mounted = self.mounted(name).map_err(local("reading mountinfo"))?;
         mounted.filter(|mount| mount.filesystem == fuse::FILESYSTEM).ok_or_else(|| MountError::Local {
             what: "the mount disappeared while it was made".to_owned(),
-            source: io::ErrorKind::NotFound.into(),
+            error: io::ErrorKind::NotFound.into(),
         })
     }
 

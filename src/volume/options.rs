@@ -132,12 +132,12 @@ pub enum OptionError {
     #[error("the password is empty, longer than {LONGEST_PASSWORD} bytes, or contains a line break")]
     PasswordForm,
     /// See [`InvalidSource`].
-    #[error("option '{name}': {source}")]
+    #[error("option '{name}': {error}")]
     Credential {
         /// The option.
         name: &'static str,
         /// What is wrong with it.
-        source: InvalidSource,
+        error: InvalidSource,
     },
     /// See [`InvalidAgent`].
     #[error(transparent)]

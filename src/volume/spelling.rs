@@ -129,7 +129,7 @@ impl Given {
         }
         match CredentialSource::parse(&text) {
             Ok(source) => Ok(Some(source)),
-            Err(source) => Err(OptionError::Credential { name, source }),
+            Err(error) => Err(OptionError::Credential { name, error }),
         }
     }
 

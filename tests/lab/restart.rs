@@ -403,7 +403,7 @@ fn what_cannot_be_restarted_is_said(lab: &Lab) -> Result<()> {
     ensure!(user.status == 1 && user.stderr.contains("only root"), "{user}");
     let error: Value =
         serde_json::from_str(&lab.host.try_sh("sshfs-docker restart --json no-such-volume")?.stdout)?;
-    ensure!(error["error"] == "there is no such volume", "{error}");
+    ensure!(error["error"] == "volume no-such-volume: there is no such volume", "{error}");
     // A shell with a mount namespace of its own.
     let container = volume.hold("at-rest-user")?;
     let said = lab.host.sh("unshare --mount --propagation private sshfs-docker restart at-rest")?;

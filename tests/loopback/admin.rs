@@ -31,6 +31,7 @@ cases![
     status_tells_of_every_volume_and_of_one,
     status_of_an_empty_host_says_how_to_begin,
     status_without_the_driver_says_what_to_do,
+    nobody_need_read_an_answer_to_the_end,
     set_counts_from_the_next_mount_on,
     set_leaves_a_mount_as_it_is,
     set_refuses_in_the_words_of_create,
@@ -159,8 +160,33 @@ fn status_without_the_driver_says_what_to_do() {
     for command in [&["status"][..], &["set", "data", "--unset", "ro"]] {
         let output = world.admin(command);
         assert_eq!(code(&output), 1);
-        assert!(text_of(&output).contains("run: systemctl enable --now sshfs-docker.socket"), "{output:?}");
+        let socket = world.daemon.socket().display().to_string();
+        let said = format!(
+            "sshfs-docker: cannot reach the driver at {socket}: No such file or directory (os error 2); run: systemctl \
+             enable --now sshfs-docker.socket\n"
+        );
+        assert_eq!(text_of(&output), said);
+        let output = world.admin(&[command, &["--json"]].concat());
+        let sentence = said.trim_start_matches("sshfs-docker: ").trim_end();
+        assert_eq!((code(&output), json_of(&output)), (1, json!({"error": sentence})));
     }
+}
+
+fn nobody_need_read_an_answer_to_the_end() {
+    let world = World::new();
+    world.create("data");
+    for (arguments, code) in [
+        (&["status"][..], 0),
+        (&["status", "data"], 0),
+        (&["status", "data", "--json"], 0),
+        (&["status", "nothing", "--json"], 1),
+        (&["set", "data", "-o", "uid=1234"], 0),
+    ] {
+        let output = world.admin_unread(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((self::code(&output), said.contains("panic")), (code, false), "{arguments:?}: {said}");
+    }
+    world.while_mounted(|path| assert_eq!(path.metadata().unwrap().uid(), 1234));
 }
 
 fn set_counts_from_the_next_mount_on() {
@@ -553,6 +579,10 @@ fn doctor_finds_what_is_wrong_with_volumes_and_settings() {
     is(&ill, "mountpoints", "warning", "left");
     is(&ill, "mounts", "problem", "not ours");
     is(&ill, "mounts", "problem", "is dead");
+    // A remedy such as chown would be done to what it leads to.
+    fs::remove_file(&learnt).unwrap();
+    std::os::unix::fs::symlink(world.path("id-away"), &learnt).unwrap();
+    is(&report(), "known_hosts", "problem", "is not a regular file");
     let shown = text_of(&world.admin(&["doctor"]));
     assert!(shown.contains("problem  config.toml") && !shown.contains('\u{1b}'), "{shown}");
     assert_eq!(fs::read_to_string(world.path("lib/volumes/broken.json")).unwrap(), "{", "it changes nothing");

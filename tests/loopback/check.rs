@@ -27,8 +27,10 @@ cases![
     options_are_judged_as_create_judges_them,
     a_changed_host_key_is_told_with_the_command_that_accepts_it,
     no_host_key_is_learnt,
+    whatever_is_in_place_of_the_learnt_host_keys_is_not_copied,
     a_jump_host_is_part_of_the_connection,
     the_command_that_is_printed_creates_the_volume,
+    the_name_in_that_command_is_free,
     a_directory_that_cannot_be_written_is_left_alone,
     a_password_on_the_command_line_is_refused,
     a_server_that_does_not_answer_ends_it_in_time,
@@ -238,6 +240,27 @@ fn no_host_key_is_learnt() {
     assert!(detail(&answer, "host_key").ends_with("the pinned one"), "{answer:#}");
 }
 
+fn whatever_is_in_place_of_the_learnt_host_keys_is_not_copied() {
+    let world = World::new();
+    let (home, learnt) = (world.path("lib/home"), world.path("lib/home/known_hosts"));
+    assert!(home.is_dir());
+    let secret = world.path("etc/config.toml");
+    let link = || std::os::unix::fs::symlink(&secret, &learnt).unwrap();
+    let pipe = || nix::unistd::mkfifo(&learnt, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let large = || fs::File::create(&learnt).unwrap().set_len(2 * 1024 * 1024).unwrap();
+    let plants: [&dyn Fn(); 3] = [&link, &pipe, &large];
+    for plant in plants {
+        plant();
+        let output = command(&world, &[], &["--no-write"]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let words = ["cannot copy the learnt host keys", "known_hosts: ", "nothing was left behind"];
+        assert!(words.iter().all(|words| said.contains(words)), "{said}");
+        fs::remove_file(&learnt).unwrap();
+        assert_nothing_left(&world);
+    }
+}
+
 fn a_jump_host_is_part_of_the_connection() {
     let world = World::new();
     let gate = Sshd::start(&world.path("gate"));
@@ -275,6 +298,21 @@ fn the_command_that_is_printed_creates_the_volume() {
     fs::write(world.mount(name, "x").join("file"), "x").unwrap();
     assert!(odd.join("file").exists());
     world.client().unmount(name, "x").ok();
+}
+
+fn the_name_in_that_command_is_free() {
+    let world = World::new();
+    let name = || {
+        let output = command(&world, &[], &["--no-write", "--json"]).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        answer["create"].as_str().unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(name(), "remote");
+    world.create("remote");
+    assert_eq!(name(), "remote-2");
+    let output = command(&world, &[], &["--no-write", "--name", "remote"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("a volume remote exists already"), "{said}");
 }
 
 fn a_directory_that_cannot_be_written_is_left_alone() {

@@ -22,6 +22,8 @@ cases![
     a_password_gets_to_the_driver_and_nowhere_else,
     keys_are_found_by_the_settings_of_the_plugin,
     a_file_that_is_none_of_the_plugin_is_refused_without_its_content,
+    what_remains_to_do_is_told_when_something_was_created,
+    a_driver_that_nobody_can_reach_is_told_once,
 ];
 
 /// A host on which the plugin was: Docker's directory of plugins, with the keys that the plugin was given.
@@ -132,10 +134,12 @@ fn a_dry_run_changes_nothing() {
         "host keys are verified",
         "Nothing has been changed",
         "Never use 'docker volume rm'",
-        "docker volume create -d sshfs data",
+        &*format!("  sshfs-docker import --plugins {} ", old.plugins().display()),
+        " --apply\n",
     ] {
         assert!(said.contains(words), "no {words:?} in: {said}");
     }
+    assert!(!said.contains("What remains"), "{said}");
     assert_eq!(trees(), before);
     assert_eq!(old.world.client().list(), [""; 0]);
 }
@@ -190,6 +194,32 @@ fn a_volume_with_other_options_is_left_alone() {
     assert_eq!(answer["volumes"][0]["reason"], "ro");
     assert_eq!(answer["volumes"][1]["state"], "created");
     assert_eq!(tree(&old.world.path("lib/volumes"))[0], before[0]);
+}
+
+fn what_remains_to_do_is_told_when_something_was_created() {
+    let old = Old::new();
+    let text = |flags: &[&str]| {
+        let output = old.command(flags).output().unwrap();
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+    old.write(&json!({"bad": old.volume(&["IdentityFile=/root/.ssh/no-such-key"])}));
+    let said = text(&["--apply"]);
+    assert!(said.contains("Nothing has been created.") && !said.contains("Nothing to do"), "{said}");
+    old.write(&json!({"data": old.volume(&["IdentityFile=/root/.ssh/backup"])}));
+    let said = text(&["--apply"]);
+    let parts = ["Never use 'docker volume rm'", "What remains", "docker volume create -d sshfs data"];
+    assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+}
+
+fn a_driver_that_nobody_can_reach_is_told_once() {
+    let old = Old::new();
+    let volume = || old.volume(&["IdentityFile=/root/.ssh/backup"]);
+    old.write(&json!({"one": volume(), "two": volume()}));
+    fs::remove_file(old.world.daemon.socket()).unwrap();
+    let (code, answer, said) = old.import(&["--apply"]);
+    let sentence = answer["error"].as_str().unwrap_or_else(|| panic!("{said}"));
+    assert!(code == 1 && sentence.starts_with("cannot reach the driver at "), "{said}");
+    assert_eq!(said.matches("cannot reach the driver").count(), 2, "once as JSON, once as text: {said}");
 }
 
 fn names_that_docker_does_not_take_are_refused_and_the_rest_is_created() {

@@ -15,7 +15,7 @@ use std::{
     io::Write,
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     thread::{self, JoinHandle},
 };
 use tempfile::TempDir;
@@ -164,7 +164,22 @@ impl World {
 
     /// The same with something on its standard input.
     pub fn admin_with_input(&self, arguments: &[&str], input: &str) -> Output {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"))
+        let mut child = self.start_admin(arguments);
+        // One that fails before it reads has closed it.
+        _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+        child.wait_with_output().expect("the program ends")
+    }
+
+    /// The same where nobody reads what it prints.
+    pub fn admin_unread(&self, arguments: &[&str]) -> Output {
+        let mut child = self.start_admin(arguments);
+        drop(child.stdout.take());
+        drop(child.stdin.take());
+        child.wait_with_output().expect("the program ends")
+    }
+
+    fn start_admin(&self, arguments: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_sshfs-docker"))
             .args(arguments)
             .arg("--socket")
             .arg(self.daemon.socket())
@@ -178,10 +193,7 @@ impl World {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the program runs");
-        // One that fails before it reads has closed it.
-        _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
-        child.wait_with_output().expect("the program ends")
+            .expect("the program runs")
     }
 
     /// Whether the kernel has the volume mounted.

@@ -27,9 +27,8 @@ pub fn commands(program: &Command) -> String {
 /// The options that several commands share.
 pub fn common_options(program: &Command) -> String {
     let mut seen = BTreeSet::new();
-    // The last commands share all of them, in the order of their definition.
-    let commands: Vec<_> = shown(program).collect();
-    let all = commands.into_iter().rev().flat_map(options).filter(|option| is_common(program, option));
+    // The first commands share all of them, in the order of their definition.
+    let all = shown(program).flat_map(options).filter(|option| is_common(program, option));
     list(all.filter(|option| seen.insert(option.get_id().clone())))
 }
 

@@ -1,20 +1,18 @@
 //! The volume that is tried: from the command line to options that Create would take, and back to the command that creates it.
 
 use crate::{
-    admin::command_line,
+    admin::{command_line, given},
     cli::Check,
     config::Config,
     launcher,
+    paths::Paths,
+    store,
     volume::{
         Remote, Secret, Spec, VolumeName,
-        options::{self, Options, Setting},
+        options::{Options, Setting},
     },
 };
-use anyhow::{Context, Result, bail};
-use std::io::BufRead;
-
-/// More than a password may have ([`options::check_password`]), so that a longer one is refused and not cut.
-const MOST_PASSWORD: u64 = 2048;
+use anyhow::{Context, Result, ensure};
 
 /// A volume that is to be tried.
 #[derive(Debug)]
@@ -32,28 +30,8 @@ pub struct Candidate {
 /// The options as Docker would send them.
 pub fn options_of(check: &Check) -> Result<Options> {
     let mut options = Options::from([("sshcmd".to_owned(), check.sshcmd.clone())]);
-    for option in &check.options {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        if name.eq_ignore_ascii_case("password") {
-            bail!(
-                "a password on a command line can be seen by every user of this host (ps) and is kept in the history of \
-                 the shell: use '-o password_file=FILE' or '--password-stdin'"
-            );
-        }
-        if options.insert(name.to_owned(), value.to_owned()).is_some() {
-            bail!("the option '{}' is given twice", options::shown(name));
-        }
-    }
+    given::add(&mut options, &check.options)?;
     Ok(options)
-}
-
-/// The first line.
-pub fn read_password(input: impl BufRead) -> Result<Secret> {
-    let mut line = zeroize::Zeroizing::new(String::new());
-    input.take(MOST_PASSWORD).read_line(&mut line).context("cannot read the password")?;
-    let password = line.strip_suffix('\n').unwrap_or(&line);
-    options::check_password(password)?;
-    Ok(Secret::new(password.to_owned()))
 }
 
 impl Candidate {
@@ -92,9 +70,23 @@ pub fn password_file(name: &VolumeName) -> String {
     format!("/etc/sshfs-docker/{name}.password")
 }
 
+/// What the volume will be called: as wanted, or else as what is mounted, with a number where there is such a volume.
+pub fn name_of(check: &Check, paths: &Paths) -> Result<VolumeName> {
+    let taken = store::names(paths).context("cannot look at the volumes that there are")?;
+    if let Some(wanted) = &check.name {
+        ensure!(!taken.contains(wanted), "a volume {wanted} exists already; give another --name, or none");
+        return Ok(wanted.clone());
+    }
+    let name = suggested_name(&check.sshcmd).map_or_else(|| VolumeName::new("data"), Ok)?;
+    let numbered =
+        (2..=taken.len() + 1).map_while(|number| VolumeName::new(&format!("{name}-{number}")).ok());
+    let free = [name.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name));
+    Ok(free.unwrap_or(name))
+}
+
 /// The last part of the path, or the host, as far as a volume may be called that.
 #[must_use]
-pub fn suggested_name(sshcmd: &str) -> Option<VolumeName> {
+fn suggested_name(sshcmd: &str) -> Option<VolumeName> {
     let remote = Remote::parse(sshcmd).ok()?;
     let host = remote.host();
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
@@ -122,12 +114,5 @@ mod tests {
         ] {
             assert_eq!(suggested_name(sshcmd).as_ref().map(VolumeName::as_str), name, "{sshcmd}");
         }
-    }
-
-    #[test]
-    fn a_password_is_one_line() {
-        let read = |text: &str| read_password(text.as_bytes()).map(|secret| secret.expose().to_owned());
-        assert_eq!(read("hunter 2 \nmore").unwrap(), "hunter 2 ");
-        assert!(read("\n").is_err() && read(&"x".repeat(3000)).is_err());
     }
 }

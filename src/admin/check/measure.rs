@@ -5,6 +5,7 @@
 //! is dropped from the kernel's memory before (`POSIX_FADV_DONTNEED`) and opened anew, which is where sshfs keeps its own
 //! read-ahead. The server itself may read from memory.
 
+use crate::regular_file;
 use nix::{
     errno::Errno,
     fcntl::{PosixFadviseAdvice, posix_fadvise},
@@ -14,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::{Duration, Instant},
@@ -127,7 +131,7 @@ fn write_and_read(file: &mut File, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     _ = posix_fadvise(&*file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    match read(path) {
+    match file.metadata().and_then(|metadata| read(path, metadata.dev())) {
         Ok(speed) => say(&Finding::Read(speed)),
         Err(e) => say(&Finding::CannotRead(reason(&e))),
     }
@@ -215,8 +219,12 @@ fn incompressible() -> Vec<u8> {
     std::iter::repeat_with(next).take(BLOCK / 8).flatten().collect()
 }
 
-fn read(path: &Path) -> io::Result<Speed> {
-    let mut file = File::open(path)?;
+/// The server decides what is at the path by now: it must be a file of the same mount.
+fn read(path: &Path, device: u64) -> io::Result<Speed> {
+    let (mut file, metadata) = regular_file::open(path, LARGEST as u64)?;
+    if metadata.dev() != device {
+        return Err(io::Error::other("it is not in the mount any more"));
+    }
     let mut buffer = vec![0; BLOCK];
     let (started, mut total) = (Instant::now(), 0);
     while started.elapsed() < LONGEST && !told_to_stop() {
@@ -290,6 +298,19 @@ mod tests {
             counts[usize::from(byte)] += 1;
         }
         assert!(counts.iter().all(|count| (3500..4700).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn only_a_file_of_the_mount_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, link, pipe] = ["file", "link", "pipe"].map(|name| directory.path().join(name));
+        std::fs::write(&file, "x").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let device = file.metadata().unwrap().dev();
+        assert!(
+            read(&link, device).is_err() && read(&pipe, device).is_err() && read(&file, device + 1).is_err()
+        );
     }
 
     #[test]

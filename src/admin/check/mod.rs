@@ -5,6 +5,7 @@
 //! that, the name of the unit and a copy of the learnt host keys are other than a volume's.
 
 mod candidate;
+mod learnt;
 mod measure;
 mod progress;
 mod rehearsal;
@@ -13,11 +14,11 @@ mod transcript;
 pub use measure::run as measure;
 
 use crate::{
-    admin::{self, output},
+    admin::{given, output},
     cli::Check,
-    volume::{VolumeName, options, policy::HostKeyPolicy},
+    volume::{options, policy::HostKeyPolicy},
 };
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use candidate::Candidate;
 use measure::{Finding, Measuring, Speed};
 use nix::unistd::Uid;
@@ -25,9 +26,7 @@ use progress::{Checking, Line, Progress, State, Step};
 use rehearsal::{Rehearsal, clear_abandoned};
 use serde::Serialize;
 use std::{
-    io,
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 use tokio::{
@@ -50,6 +49,8 @@ struct Outcome {
     write_bytes_per_second: Option<u64>,
     read_bytes_per_second: Option<u64>,
     create: Option<String>,
+    /// Why it could not be done to its end.
+    error: Option<String>,
 }
 
 /// What was measured.
@@ -61,17 +62,11 @@ struct Figures {
 }
 
 /// Runs the command.
-#[must_use]
-pub fn run(check: &Check) -> ExitCode {
-    admin::exit(try_run(check))
-}
-
-fn try_run(check: &Check) -> Result<bool> {
+pub fn run(check: &Check) -> Result<bool> {
     ensure!(Uid::effective().is_root(), "only root may make mounts: use sudo");
     let options = candidate::options_of(check)?;
-    let password = check.password_stdin.then(|| candidate::read_password(io::stdin().lock())).transpose()?;
-    let name = check.name.clone().or_else(|| candidate::suggested_name(&check.sshcmd));
-    let name = name.map_or_else(|| VolumeName::new("data"), Ok)?;
+    let name = candidate::name_of(check, &check.admin.layout.paths())?;
+    let password = check.password_stdin.then(given::password).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut progress = Progress::new(!check.admin.json);
     let mut figures = Figures::default();
@@ -99,8 +94,11 @@ fn try_run(check: &Check) -> Result<bool> {
             write_bytes_per_second: figures.write.map(Speed::bytes_per_second),
             read_bytes_per_second: figures.read.map(Speed::bytes_per_second),
             create,
+            error: result.err().map(|e| format!("{e:#}")),
         })?;
-    } else if let Some(create) = create {
+        return Ok(good);
+    }
+    if let Some(create) = create {
         let before = if check.password_stdin {
             let file = candidate::password_file(&name);
             format!(
@@ -162,21 +160,22 @@ async fn rehearse(
         Some(measuring) => measuring.end().await,
         None => None,
     };
-    ensure!(remains.is_empty(), "cannot remove {}", shown(&remains));
-    match left {
-        Some(file) => {
-            let file = file.display();
-            let last = result.err().map(|e| format!("{e:#}; ")).unwrap_or_default();
-            bail!(
-                "{last}the file {file} may be left in the remote directory: the mount failed before it was removed"
-            )
-        }
-        None => result.map_err(|e| anyhow!("{e:#}; nothing was left behind")),
-    }
+    let sentence = ending(result.err().map(|e| format!("{e:#}")), &remains, left.as_deref());
+    sentence.map_or(Ok(()), |sentence| Err(anyhow!(sentence)))
 }
 
-fn shown(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+/// What went wrong, and all that is left of the check on either side; None where there is neither.
+fn ending(reason: Option<String>, remains: &[PathBuf], on_server: Option<&Path>) -> Option<String> {
+    let remains: Vec<_> = remains.iter().map(|path| path.display().to_string()).collect();
+    let remains = (!remains.is_empty()).then(|| format!("cannot remove {}", remains.join(", ")));
+    let on_server = on_server.map(|file| {
+        let file = file.display();
+        format!("the file {file} may be left in the remote directory: the mount failed before it was removed")
+    });
+    let nothing = (remains.is_none() && on_server.is_none()).then(|| "nothing was left behind".to_owned());
+    let nothing = nothing.filter(|_| reason.is_some());
+    let parts: Vec<_> = [reason, remains, on_server, nothing].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// Whether there is a mount.
@@ -291,4 +290,21 @@ fn note_finding(finding: Finding, progress: &mut Progress, figures: &mut Figures
 fn rate(speed: Speed) -> String {
     let tenths = speed.bytes_per_second() / 100_000;
     format!("{}.{} MB/s", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_sentence_has_the_reason_and_all_that_is_left() {
+        let (reason, remains) =
+            (|| Some("interrupted".to_owned()), [PathBuf::from("/run/a"), "/run/b".into()]);
+        assert_eq!(ending(None, &[], None), None);
+        assert_eq!(ending(reason(), &[], None).unwrap(), "interrupted; nothing was left behind");
+        let all = ending(reason(), &remains, Some(Path::new(".check"))).unwrap();
+        for part in ["interrupted; ", "cannot remove /run/a, /run/b; ", "the file .check may be left"] {
+            assert!(all.contains(part), "{all}");
+        }
+    }
 }

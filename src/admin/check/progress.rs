@@ -2,7 +2,7 @@
 
 use super::transcript::{Event, HostKey, Told, UserKey};
 use crate::{
-    admin::output::{BAD, FAINT, GOOD, WARNING, painted},
+    admin::output::{self, BAD, FAINT, GOOD, WARNING, painted},
     diagnosis::Cause,
     mount::MountError,
 };
@@ -10,7 +10,6 @@ use anstyle::Style;
 use serde::{Serialize, Serializer};
 use std::{
     fmt,
-    io::Write,
     time::{Duration, Instant},
 };
 
@@ -153,8 +152,8 @@ impl Progress {
     /// Prints what is no step.
     pub fn show(&self, line: &impl fmt::Display) {
         if self.is_shown {
-            // Nobody need read it to the end (`| head`), and the mount must be taken away all the same.
-            _ = writeln!(anstream::stdout(), "{line}");
+            // Whether or not it can be told, the mount must be taken away.
+            _ = output::line(line);
         }
     }
 

@@ -3,7 +3,10 @@
 //!
 //! The mount is made by what makes those of volumes, with [`Listening`] between it and the launcher.
 
-use super::transcript::{Told, Transcript};
+use super::{
+    learnt,
+    transcript::{Told, Transcript},
+};
 use crate::{
     cli::Layout,
     directories,
@@ -25,10 +28,7 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::{MetadataExt, PermissionsExt, chown as chown_path},
-            net::UnixListener,
-        },
+        unix::{fs::PermissionsExt, net::UnixListener},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -109,25 +109,13 @@ impl Rehearsal {
         self.store
             .save(&self.name, &definition, password)
             .context("cannot keep the options for the mount")?;
-        self.copy_learnt_host_keys().context("cannot copy the learnt host keys")?;
+        let file = self.real.learnt_known_hosts();
+        learnt::copy(&file, &self.paths.learnt_known_hosts())
+            .with_context(|| format!("cannot copy the learnt host keys in {}", file.display()))?;
         if spec.agent.is_some() && systemd::booted() {
             self.start_relay().context("cannot start the relay to the agent")?;
         }
         Ok(())
-    }
-
-    /// With its owner and mode: where a mount could not read the file, this one must not either.
-    fn copy_learnt_host_keys(&self) -> io::Result<()> {
-        let (file, copy) = (self.real.learnt_known_hosts(), self.paths.learnt_known_hosts());
-        match fs::copy(&file, &copy) {
-            Ok(_) => {
-                let metadata = file.metadata()?;
-                fs::set_permissions(&copy, metadata.permissions())?;
-                chown_path(&copy, Some(metadata.uid()), Some(metadata.gid()))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        }
     }
 
     /// What `sshfs-docker-agent@.socket` does for a volume.
@@ -178,8 +166,10 @@ impl Rehearsal {
         }
         _ = self.store.remove(&self.name);
         let agent = self.paths.agent_directory(&self.name);
-        for file in [self.paths.learnt_known_hosts(), agent.join(AGENT_SOCKET)] {
-            _ = fs::remove_file(file);
+        _ = fs::remove_file(agent.join(AGENT_SOCKET));
+        // ssh keeps more than the learnt host keys there, at times. Of a directory there, unlink(2) leaves everything.
+        for entry in fs::read_dir(self.paths.home()).into_iter().flatten().flatten() {
+            _ = fs::remove_file(entry.path());
         }
         _ = self.mounter.remove_mountpoint(&self.name);
         let Paths { state, runtime, .. } = &self.paths;
@@ -243,7 +233,7 @@ struct Listening {
 
 impl Listening {
     async fn start_heard(&self, session: Session) -> Result<(), LaunchError> {
-        let error = |source| LaunchError::Start { what: "a pipe".to_owned(), source };
+        let error = |error| LaunchError::Start { what: "a pipe".to_owned(), error };
         let report = hear(session.report, self.sender.clone()).map_err(error)?;
         let agent = session.agent.map(|mut agent| {
             agent.unit = None;

@@ -20,6 +20,7 @@ use finding::{Finding, Found, State};
 use nix::unistd::Uid;
 use serde::Serialize;
 use std::{
+    io,
     path::PathBuf,
     sync::{Arc, mpsc},
     thread,
@@ -90,7 +91,7 @@ pub fn run(admin: &Admin) -> Result<bool> {
     if admin.json {
         output::json(&report)?;
     } else {
-        show(&report);
+        show(&report)?;
     }
     Ok(report.problems == 0)
 }
@@ -127,10 +128,10 @@ fn unfinished(why: mpsc::RecvTimeoutError) -> Finding {
     }
 }
 
-fn show(report: &Report) {
+fn show(report: &Report) -> io::Result<()> {
     let columns = output::columns();
     for found in &report.findings {
-        anstream::print!("{}", found.render(columns));
+        output::text(found.render(columns))?;
     }
     let (style, text) = match (report.problems, report.warnings) {
         (0, 0) => (GOOD, "all is in order".to_owned()),
@@ -139,7 +140,7 @@ fn show(report: &Report) {
             (BAD, format!("{}, {}", counted(problems, "problem"), counted(warnings, "warning")))
         }
     };
-    anstream::println!("\n{}", painted(style, &text));
+    output::line(format_args!("\n{}", painted(style, &text)))
 }
 
 fn counted(count: usize, what: &str) -> String {

@@ -72,7 +72,12 @@ pub fn known_hosts(host: &Host) -> Vec<Finding> {
 /// The file that ssh itself writes.
 fn learnt(host: &Host) -> Finding {
     let file = host.paths.learnt_known_hosts();
-    match (file.metadata(), User::from_name(&host.user)) {
+    // Not of what a link leads to: whoever has taken over an ssh may have made one, and the remedy would be done to that.
+    match (file.symlink_metadata(), User::from_name(&host.user)) {
+        (Ok(metadata), _) if !metadata.is_file() => Finding::problem(
+            format!("{} is not a regular file: something in a mount has replaced it", file.display()),
+            format!("find out what; then: rm '{}'", file.display()),
+        ),
         (Ok(metadata), Ok(Some(user))) => {
             judge_learnt(&file, metadata.uid(), metadata.mode() & 0o7777, (&user.name, user.uid.as_raw()))
         }

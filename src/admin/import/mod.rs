@@ -9,8 +9,7 @@ pub mod translate;
 
 use crate::{
     admin::{
-        self,
-        client::Client,
+        client::{CallError, Client},
         command_line,
         output::{self, BAD, Cell, FAINT, GOOD, Table, WARNING},
     },
@@ -33,10 +32,11 @@ use serde_json::json;
 use state::Recorded;
 use std::{
     collections::BTreeSet,
+    env,
+    ffi::OsString,
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 use translate::{Keys, Note, translate};
 use zeroize::Zeroizing;
@@ -86,12 +86,7 @@ struct Source {
 }
 
 /// Runs the command.
-#[must_use]
-pub fn run(import: &Import) -> ExitCode {
-    admin::exit(try_run(import))
-}
-
-fn try_run(import: &Import) -> Result<bool> {
+pub fn run(import: &Import) -> Result<bool> {
     ensure!(Uid::effective().is_root(), "only root may read keys and create volumes: use sudo");
     let (source, keys) = find_source(import);
     let text = read(&source.file).with_context(|| format!("cannot read {}", source.file.display()))?;
@@ -114,12 +109,12 @@ fn try_run(import: &Import) -> Result<bool> {
     runtime.shutdown_background();
     if import.apply {
         let client = Client::new(&import.admin.socket);
-        rows.iter_mut().filter(|row| row.state == State::New).for_each(|row| create(row, &client));
+        rows.iter_mut().filter(|row| row.state == State::New).try_for_each(|row| create(row, &client))?;
     }
     if import.admin.json {
         output::json(&json!({"source": source, "applied": import.apply, "volumes": rows}))?;
     } else {
-        print(&source, &rows, import.apply);
+        print(&source, &rows, import.apply)?;
     }
     Ok(rows.iter().all(|row| !matches!(row.state, State::Conflict(_) | State::Refused(_))))
 }
@@ -233,22 +228,25 @@ async fn check(options: &Options, password: Option<&Secret>, config: &Config) ->
     Ok(())
 }
 
-fn create(row: &mut Row, client: &Client) {
+/// The error is that of a driver that nobody can reach: it is none of the volume's.
+fn create(row: &mut Row, client: &Client) -> Result<(), CallError> {
     let mut options = row.options.clone();
     if let Some(password) = &row.password {
         options.insert("password".to_owned(), password.expose().to_owned());
     }
     row.state = match client.call("VolumeDriver.Create", &json!({"Name": row.name, "Opts": options})) {
         Ok(_) => State::Created,
+        Err(e @ CallError::Unreachable { .. }) => return Err(e),
         Err(e) => State::Refused(e.to_string()),
     };
+    Ok(())
 }
 
-fn print(source: &Source, rows: &[Row], applied: bool) {
+fn print(source: &Source, rows: &[Row], applied: bool) -> io::Result<()> {
     let guessed = if source.keys_are_guessed { ", unless --keys says otherwise" } else { "" };
-    anstream::println!("state: {}", source.file.display());
-    anstream::println!("plugin: {}", source.plugin.as_deref().unwrap_or("not known to Docker"));
-    anstream::println!("its keys: {}{guessed}\n", source.keys.display());
+    output::line(format_args!("state: {}", source.file.display()))?;
+    output::line(format_args!("plugin: {}", source.plugin.as_deref().unwrap_or("not known to Docker")))?;
+    output::line(format_args!("its keys: {}{guessed}\n", source.keys.display()))?;
     let mut table = Table::new(&["VOLUME", "STATE", "OPTION", "BECOMES"]);
     for row in rows {
         let (style, state, reason) = match &row.state {
@@ -274,57 +272,79 @@ fn print(source: &Source, rows: &[Row], applied: bool) {
             add(option, if dropped { Cell::new(WARNING, becomes) } else { becomes.as_str().into() });
         }
     }
-    table.print();
-    let count = |wanted: &State| rows.iter().filter(|row| row.state == *wanted).count();
-    if applied && count(&State::Created) == 0 {
-        anstream::println!("\nNothing to do.");
-    } else if !applied && count(&State::New) > 0 {
-        anstream::println!("\nNothing has been changed. To create what is new: sshfs-docker import --apply");
+    table.print()?;
+    let is_any = |wanted: &dyn Fn(&State) -> bool| rows.iter().any(|row| wanted(&row.state));
+    if is_any(&|state| matches!(state, State::New | State::Created | State::Present)) {
+        let warning = "Never use 'docker volume rm', 'docker volume prune' or 'docker compose down -v' on a volume of the \
+                       old plugin: it can delete all files on the server.";
+        output::line(format_args!("\n{}", output::painted(BAD, warning)))?;
     }
-    print_what_remains(source, rows);
+    if is_any(&|state| *state == State::Created) {
+        return print_what_remains(source, rows);
+    }
+    if is_any(&|state| *state == State::New) {
+        let again = command_again(env::args_os());
+        output::line(
+            "\nNothing has been changed. To create what is new, and to be told what remains to do then:",
+        )?;
+        return output::line(format_args!("  {again}"));
+    }
+    match applied {
+        true if is_any(&|state| *state != State::Present) => output::line("\nNothing has been created."),
+        true => output::line("\nNothing to do."),
+        false => Ok(()),
+    }
+}
+
+/// The same command, with `--apply`.
+fn command_again(arguments: impl Iterator<Item = OsString>) -> String {
+    let given: Vec<_> = arguments.skip(1).map(|word| command_line::quoted(&word.to_string_lossy())).collect();
+    format!("sshfs-docker {} --apply", given.join(" "))
 }
 
 /// The facts are those of the plugin (its main.go: Remove deletes everything below a mountpoint that it takes for unmounted) and
 /// of dockerd (volume/service/store.go: a name belongs to its driver until Docker starts without that driver).
-fn print_what_remains(source: &Source, rows: &[Row]) {
+fn print_what_remains(source: &Source, rows: &[Row]) -> io::Result<()> {
     let plugin = source.plugin.as_deref().unwrap_or("vieux/sshfs");
-    let there = |row: &&Row| matches!(row.state, State::New | State::Created | State::Present);
-    let names: Vec<_> = rows.iter().filter(there).map(|row| row.name.as_str()).collect();
-    if names.is_empty() {
-        return;
-    }
-    anstream::println!(
-        "\n{}\n\n\
-         What remains, in this order:\n  \
+    output::line(format_args!(
+        "\nWhat remains, in this order:\n  \
          1. Stop and remove the containers that use the volumes (docker rm, docker compose down), without -v.\n  \
          2. Switch the plugin off: docker plugin disable --force {plugin}\n     \
             Docker counts each volume that it knows as a use of it; with its containers gone, nothing is.\n  \
          3. Have Docker look anew whose the names are: systemctl restart docker\n  \
          4. Tell Docker the new driver. The options are there already, with the driver:",
-        output::painted(
-            BAD,
-            "Never use 'docker volume rm', 'docker volume prune' or 'docker compose down -v' on a volume of the old plugin: \
-             it can delete all files on the server."
-        ),
-    );
-    for name in names {
-        anstream::println!("     docker volume create -d sshfs {name}");
+    ))?;
+    for row in rows.iter().filter(|row| matches!(row.state, State::Created | State::Present)) {
+        output::line(format_args!("     docker volume create -d sshfs {}", row.name))?;
     }
-    anstream::println!(
+    output::line(format_args!(
         "  5. Start the containers as before; in compose files and 'docker run --volume-driver', the driver is sshfs.\n  \
          6. When all works: docker plugin rm {plugin}"
-    );
+    ))?;
     if let Some(config) = &source.ssh_config {
-        anstream::println!(
+        output::line(format_args!(
             "  The plugin also read {}. What is needed of it (aliases, jump hosts) goes into /etc/sshfs-docker/ssh_config.",
             config.display()
-        );
+        ))?;
     }
     if rows.iter().any(|row| row.password.is_some()) {
-        anstream::println!(
+        output::line(format_args!(
             "  {} has passwords in clear, and so has what 'docker volume inspect' shows of the old volumes. \
              Remove the file when the plugin is gone, and change the passwords on the servers.",
             source.file.display()
-        );
+        ))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_applies_has_all_that_was_given() {
+        let given = ["/usr/bin/sshfs-docker", "import", "/old state.json", "--keys", "/home/alice/.ssh"];
+        let again = command_again(given.into_iter().map(OsString::from));
+        assert_eq!(again, "sshfs-docker import '/old state.json' --keys /home/alice/.ssh --apply");
     }
 }

@@ -30,7 +30,7 @@ pub fn run(arguments: &cli::Status) -> Result<bool> {
         let all: Vec<_> = volumes.iter().map(Facts::json).collect();
         output::json(&json!({"volumes": all}))?;
     } else {
-        table::show(&volumes);
+        table::show(&volumes)?;
     }
     Ok(volumes.iter().all(Facts::is_in_order))
 }

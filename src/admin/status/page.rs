@@ -63,13 +63,13 @@ pub fn show(facts: &Facts, name: &VolumeName, arguments: &cli::Status) -> Result
     page.lines("not healed", &facts.texts("unhealed"));
     let written: Vec<_> = options.iter().map(|(name, value)| as_given(name, value)).collect();
     page.lines("options", &written.iter().map(String::as_str).collect::<Vec<_>>());
-    anstream::print!("{}", page.0);
+    output::text(&page.0)?;
     if arguments.lines > 0 {
-        anstream::println!("\n{}", painted(HEADING, "journal"));
+        output::line(format_args!("\n{}", painted(HEADING, "journal")))?;
         match journal {
-            Ok(lines) if lines.is_empty() => anstream::println!("{}", painted(FAINT, "(nothing)")),
-            Ok(lines) => lines.iter().for_each(|line| anstream::println!("{line}")),
-            Err(e) => anstream::println!("{}", painted(WARNING, &e.to_string())),
+            Ok(lines) if lines.is_empty() => output::line(painted(FAINT, "(nothing)"))?,
+            Ok(lines) => lines.iter().try_for_each(output::line)?,
+            Err(e) => output::line(painted(WARNING, &e.to_string()))?,
         }
     }
     Ok(())

@@ -1,20 +1,19 @@
 //! All volumes in a table.
 
 use super::facts::{Facts, short};
-use crate::admin::output::{Cell, FAINT, Table, WARNING};
-use std::time::SystemTime;
+use crate::admin::output::{self, Cell, FAINT, Table, WARNING};
+use std::{io, time::SystemTime};
 
 /// What a host without volumes shows.
 const NONE: &str = "\
 no volumes on this host; one is made by
   docker volume create -d sshfs -o sshcmd=alice@storage:/srv/data -o identity_file=/root/.ssh/id_ed25519 data";
 
-pub fn show(volumes: &[Facts]) {
+pub fn show(volumes: &[Facts]) -> io::Result<()> {
     if volumes.is_empty() {
-        anstream::println!("{NONE}");
-        return;
+        return output::line(NONE);
     }
-    table(volumes, SystemTime::now()).print();
+    table(volumes, SystemTime::now()).print()
 }
 
 fn table(volumes: &[Facts], now: SystemTime) -> Table {
