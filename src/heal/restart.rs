@@ -20,7 +20,7 @@ use crate::{
     cli::Layout,
     config::Config,
     logging,
-    mount::{Reason, fuse, mountinfo::Mount},
+    mount::{fuse, mountinfo::Mount},
     volume::{Generation, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -206,7 +206,7 @@ impl Healer<'_> {
             HostMount::Unknown => bail!("its mount cannot be asked for its state: too little memory?"),
             HostMount::Lost(dead) => {
                 if !self.is_needed(remotes, dead.as_ref()).await? {
-                    self.mounter.unmount(name, Reason::Asked).await?;
+                    self.clear_away().await?;
                     return Ok(None);
                 }
                 let mounted = self.mounter.mount(name, spec, config, true, deadline).await;
