@@ -15,6 +15,7 @@ pub mod graft;
 pub mod record;
 pub mod restart;
 pub mod stale;
+mod terminal;
 mod users;
 
 use crate::{

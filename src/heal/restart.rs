@@ -14,19 +14,23 @@ use super::{
     judge,
     record::{Record, Unhealed},
     stale::Stale,
+    terminal::Terminal,
     users::{self, User},
 };
 use crate::{
     cli::Layout,
     config::Config,
-    logging,
-    mount::{fuse, mountinfo::Mount},
+    events, logging,
+    mount::{MountError, fuse, mountinfo::Mount},
     volume::{Generation, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sched::{CloneFlags, setns},
-    sys::stat::{Mode, umask},
+    sys::{
+        signal::{SigSet, Signal},
+        stat::{Mode, umask},
+    },
     unistd::geteuid,
 };
 use serde::Serialize;
@@ -78,12 +82,19 @@ struct Container {
 #[must_use]
 pub fn run(layout: &Layout, name: &VolumeName, json: bool) -> ExitCode {
     let result = prepare().and_then(|()| {
-        // What is done is told on standard output.
-        logging::start("warn");
+        let (terminal, writer) = Terminal::open()?;
+        let warnings = terminal.clone();
+        logging::start_beside(move || warnings.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let result = runtime.block_on(async { Healer::open(layout, name)?.restart(json).await });
+        let say = |line: &str| {
+            if !json {
+                terminal.say(line);
+            }
+        };
+        let result = runtime.block_on(async { Healer::open(layout, name)?.restart(say).await });
         // Not waiting for threads that may hang on a dead mount.
         runtime.shutdown_background();
+        terminal.finish(writer);
         result
     });
     match result {
@@ -113,6 +124,9 @@ fn prepare() -> Result<()> {
         "it needs systemd as PID 1: elsewhere the mounts are the daemon's, and are made anew when that is restarted"
     );
     umask(Mode::from_bits_truncate(0o077));
+    // Ctrl-Z, or `stty tostop` in the background, would stop this process and those that it starts while they have the volume
+    // locked. All of them inherit what is blocked.
+    SigSet::from_iter([Signal::SIGTSTP, Signal::SIGTTOU]).thread_block()?;
     let namespace = "/proc/1/ns/mnt";
     if fs::read_link(namespace)? != fs::read_link("/proc/self/ns/mnt")? {
         let host = File::open(namespace).and_then(|host| Ok(setns(host, CloneFlags::CLONE_NEWNS)?));
@@ -122,14 +136,8 @@ fn prepare() -> Result<()> {
 }
 
 impl Healer<'_> {
-    async fn restart(&self, json: bool) -> Result<Outcome> {
+    async fn restart(&self, say: impl Fn(&str)) -> Result<Outcome> {
         let name = self.name;
-        let say = |line: String| {
-            if !json {
-                // Nobody reading is no reason to stop half way.
-                _ = writeln!(io::stdout(), "{line}");
-            }
-        };
         ensure!(self.store.read(name).is_some(), "there is no such volume");
         let lock = timeout(LOCK_PATIENCE, self.locks.lock(name)).await;
         let lock = lock.context("another call for it does not come to an end")?;
@@ -151,21 +159,21 @@ impl Healer<'_> {
         };
         let remotes = self.remotes(&spec)?;
         let Some((live, took)) = self.fresh_mount(&remotes, &spec, &config).await? else {
-            say(format!(
+            say(&format!(
                 "volume {name} is not mounted: nothing to do, the next mount has its present options"
             ));
             return Ok(outcome);
         };
         let generation = fuse::generation(&live, name);
         let took = took.as_millis();
-        say(format!("volume {name}: mounted anew from {} in {took} ms", spec.remote));
+        say(&format!("volume {name}: mounted anew from {} in {took} ms", spec.remote));
         outcome.restarted = true;
         outcome.unit = Some(generation.unit());
         outcome.mounted_in_ms = Some(took);
 
         let mut containers = Vec::new();
         let mut done = |stale: &Stale| {
-            say(format!("{stale}: has the fresh mount"));
+            say(&format!("{stale}: has the fresh mount"));
             containers.push(Container { who: stale.to_string(), fresh: true, reason: None });
         };
         let mut ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
@@ -174,7 +182,7 @@ impl Healer<'_> {
             ungrafted = self.graft_all(&remotes, &live, &mut done).await?;
         }
         for Ungrafted { stale, reason } in &ungrafted {
-            say(format!("{stale}: keeps the old mount: {reason}"));
+            say(&format!("{stale}: keeps the old mount: {reason}"));
             let reason = Some(reason.clone());
             containers.push(Container { who: stale.to_string(), fresh: false, reason });
         }
@@ -183,10 +191,10 @@ impl Healer<'_> {
 
         (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
         for unit in &outcome.earlier_units {
-            say(format!("{unit}: lives on until the last file of it is closed"));
+            say(&format!("{unit}: lives on until the last file of it is closed"));
         }
         for user in &outcome.open_files {
-            say(user.to_string());
+            say(&user.to_string());
         }
         Ok(outcome)
     }
@@ -210,18 +218,31 @@ impl Healer<'_> {
                     return Ok(None);
                 }
                 let mounted = self.mounter.mount(name, spec, config, true, deadline).await;
-                self.history.note_outcome(name, &mounted, started.elapsed());
+                self.note_outcome(spec, &mounted, started.elapsed());
                 mounted
                     .with_context(|| format!("its sshfs has died, and cannot mount {} anew", spec.remote))?;
                 self.mounter.mounted(name)?.context("the fresh mount is gone again")?
             }
             HostMount::Lives(old) => {
                 let replaced = self.mounter.replace(name, &old, spec, config, deadline).await;
-                self.history.note_outcome(name, &replaced, started.elapsed());
+                self.note_outcome(spec, &replaced, started.elapsed());
                 replaced.with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?
             }
         };
         Ok(Some((fresh, started.elapsed())))
+    }
+
+    /// Tells those who were not there what came of the mount; that it succeeded is in the journal already.
+    fn note_outcome<T>(&self, spec: &Spec, outcome: &Result<T, MountError>, took: Duration) {
+        let name = self.name;
+        self.history.note_outcome(name, outcome, took);
+        if let Err(e) = outcome {
+            tracing::error!(
+                target: logging::JOURNAL,
+                message_id = events::MOUNT_FAILED, volume = %name, remote = %spec.remote, cause = e.kind(),
+                "volume {name}: cannot restart it from {}: {e}", spec.remote
+            );
+        }
     }
 
     /// What a healing could not do may be done now.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    events,
     launcher::LaunchError,
     volume::{Generation, Spec, VolumeName},
 };
@@ -58,7 +59,7 @@ impl Mounter {
         };
         let unit = generation.unit();
         tracing::info!(
-            volume = %name, remote = %spec.remote, unit,
+            message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit,
             "volume {name}: mounted anew from {} in {} ms", spec.remote, started.elapsed().as_millis()
         );
         Ok(fresh)
