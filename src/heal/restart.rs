@@ -13,7 +13,7 @@ use super::{
     containers::Ungrafted,
     judge,
     record::{Record, Unhealed},
-    stale::Stale,
+    stale::{self, Left, Stale},
     terminal::Terminal,
     users::{self, User},
 };
@@ -189,10 +189,19 @@ impl Healer<'_> {
         outcome.containers = containers;
         self.note_healed(self.unhealed(ungrafted).await).await;
 
-        (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
-        for unit in &outcome.earlier_units {
-            say(&format!("{unit}: lives on until the last file of it is closed"));
+        let (earlier, open_files) = self.earlier(remotes, &generation).await?;
+        for (unit, left) in &earlier {
+            let until = match left {
+                Left::Nothing => "until the last file of it is closed",
+                Left::Hidden => {
+                    "beneath the fresh mount until the volume is unmounted (newer than Linux 6.4 can remove it)"
+                }
+                Left::Seen => "for those who keep its mount",
+            };
+            say(&format!("{unit}: lives on {until}"));
         }
+        outcome.earlier_units = earlier.into_iter().map(|(unit, _)| unit).collect();
+        outcome.open_files = open_files;
         for user in &outcome.open_files {
             say(&user.to_string());
         }
@@ -226,7 +235,11 @@ impl Healer<'_> {
             HostMount::Lives(old) => {
                 let replaced = self.mounter.replace(name, &old, spec, config, deadline).await;
                 self.note_outcome(spec, &replaced, started.elapsed());
-                replaced.with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?
+                match replaced {
+                    Err(e @ MountError::Unfinished) => return Err(e.into()),
+                    replaced => replaced
+                        .with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?,
+                }
             }
         };
         Ok(Some((fresh, started.elapsed())))
@@ -257,12 +270,16 @@ impl Healer<'_> {
         }
     }
 
-    /// The units of sshfs before this one that do not end, and what keeps them.
-    async fn earlier(&self, remotes: Vec<String>, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
+    /// The units of sshfs before this one that do not end, with what is left of their mounts; and who has files of theirs.
+    async fn earlier(
+        &self,
+        remotes: Vec<String>,
+        live: &Generation,
+    ) -> Result<(Vec<(String, Left)>, Vec<User>)> {
         let mut running = self.mounter.running(self.name).await?;
         running.retain(|generation| generation != live);
-        let (name, generations) = (self.name.clone(), running.clone());
-        let search = spawn_blocking(move || users::find(&name, &remotes, &generations));
+        let (name, of, generations) = (self.name.clone(), remotes.clone(), running.clone());
+        let search = spawn_blocking(move || users::find(&name, &of, &generations));
         let users = if let Ok(found) = timeout(SEARCH_PATIENCE, search).await {
             found??
         } else {
@@ -273,6 +290,10 @@ impl Healer<'_> {
             // They need a moment to end.
             running = self.mounter.lingering(self.name, Some(live), END_PATIENCE).await?;
         }
-        Ok((running.iter().map(Generation::unit).collect(), users))
+        let left = spawn_blocking(move || {
+            let left = |generation: &Generation| Ok((generation.unit(), stale::left(generation, &remotes)?));
+            running.iter().map(left).collect::<io::Result<_>>()
+        });
+        Ok((left.await??, users))
     }
 }
