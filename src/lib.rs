@@ -41,4 +41,5 @@ pub mod store;
 pub mod supervisor;
 mod sys;
 pub mod uptime;
+pub mod versions;
 pub mod volume;

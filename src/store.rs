@@ -189,7 +189,8 @@ impl Store {
     }
 
     /// Replaces a definition, and its password where that changes; both are on disk when this returns. Whatever kills it,
-    /// both are the old ones or both the new ones at the next start.
+    /// both are the old ones or both the new ones at the next start. An error means the old ones: what cannot be finished
+    /// after the definition is there is left to the next start, and logged.
     pub fn replace(
         &self,
         name: &VolumeName,
@@ -200,24 +201,45 @@ impl Store {
         read(&self.volumes.join(file_name(name))).map_err(io::Error::other)?;
         self.finish_replacing(name)?;
         match password {
-            PasswordChange::Keep => self.write(name, definition, false),
+            PasswordChange::Keep => self.commit(name, definition, false),
             PasswordChange::Remove => {
-                self.write(name, definition, false)?;
-                self.remove_password(name)
+                self.commit(name, definition, false)?;
+                if let Err(e) = self.remove_password(name) {
+                    tracing::warn!(volume = %name, "volume {name}: cannot remove its password, the next start of the service does: {e}");
+                }
+                Ok(())
             }
             PasswordChange::Replace(password) => {
                 self.remove_next(name)?;
                 self.save_password(name, &next(name), password)?;
-                if let Err(e) = self.write(name, definition, true) {
-                    // It may have been written all the same, if only the directory could not be synchronised.
+                if let Err(e) = self.commit(name, definition, true) {
                     if !self.is_replacing(name) {
                         _ = self.remove_next(name);
                     }
                     return Err(e);
                 }
-                self.finish_replacing(name)
+                if let Err(e) = self.finish_replacing(name) {
+                    tracing::warn!(
+                        volume = %name,
+                        "volume {name}: cannot put its new password in the place of the old one, the next start of the service does: {e}"
+                    );
+                }
+                Ok(())
             }
         }
+    }
+
+    /// Writes a definition. It counts from when it can be read, also if its directory could not be synchronised: the next
+    /// start reads the same.
+    fn commit(&self, name: &VolumeName, definition: &Definition, password_next: bool) -> io::Result<()> {
+        let Err(e) = self.write(name, definition, password_next) else { return Ok(()) };
+        let file = self.volumes.join(file_name(name));
+        let is_there = read(&file).is_ok_and(|there| there == *definition);
+        if !is_there || self.is_replacing(name) != password_next {
+            return Err(e);
+        }
+        tracing::warn!(volume = %name, "volume {name}: its definition may not outlive a power cut, going on: {e}");
+        Ok(())
     }
 
     /// Removes what an earlier attempt has left.
@@ -475,6 +497,27 @@ mod tests {
             assert_eq!(store.read(&name("data")).unwrap().definition.unwrap(), *definition);
             assert_eq!(store.password(&name("data")).ok().as_ref().map(Secret::expose), expected);
         }
+    }
+
+    #[test]
+    fn what_fails_after_the_definition_is_there_is_no_error_and_done_at_the_next_start() {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path()).unwrap();
+        store.save(&name("data"), &definition(), Some(&Secret::new("old".to_owned()))).unwrap();
+        // What cannot be removed as a file.
+        let obstacle = root.path().join("lib/secrets.encrypted/data");
+        fs::create_dir(&obstacle).unwrap();
+        let new = Definition { options: [("sshcmd".to_owned(), "h:/y".to_owned())].into(), ..definition() };
+        store.replace(&name("data"), &new, &PasswordChange::Replace(Secret::new("new".to_owned()))).unwrap();
+        assert_eq!(store.read(&name("data")).unwrap().definition.unwrap(), new);
+        fs::remove_dir(obstacle).unwrap();
+        store.load().unwrap();
+        assert_eq!(store.password(&name("data")).unwrap().expose(), "new");
+        let without = Definition { has_password: false, ..definition() };
+        fs::remove_file(root.path().join("lib/secrets/data")).unwrap();
+        fs::create_dir(root.path().join("lib/secrets/data")).unwrap();
+        store.replace(&name("data"), &without, &PasswordChange::Remove).unwrap();
+        assert_eq!(store.read(&name("data")).unwrap().definition.unwrap(), without);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Healer, graft::Graft, record::Unhealed, stale::Stale};
 use crate::{
     diagnosis, events,
     mount::{
+        fuse,
         mountinfo::Mount,
         probe::{self, Answer},
     },
@@ -65,7 +66,8 @@ impl Healer<'_> {
                     Ok(()) => {
                         tracing::info!(
                             message_id = events::HEALED, volume = %self.name,
-                            container = stale.container(), "volume {}: {stale} has a fresh mount after {} ms",
+                            unit = %fuse::generation(live, self.name).unit(), container = stale.container(),
+                            "volume {}: {stale} has a fresh mount after {} ms",
                             self.name, took.as_millis()
                         );
                         done(&stale);

@@ -15,6 +15,7 @@ pub mod graft;
 pub mod record;
 pub mod restart;
 pub mod stale;
+mod terminal;
 mod users;
 
 use crate::{
@@ -29,11 +30,11 @@ use crate::{
     paths::Paths,
     references::ReferenceBook,
     sealing::Sealer,
-    store::{Definition, Store},
+    store::{Definition, Store, Stored},
     uptime::Uptime,
     volume::{Generation, Spec, VolumeName},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use record::{HealingBook, Pace, Record, Unhealed, too_often};
 use stale::Stale;
 use std::{env, iter, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
@@ -71,21 +72,8 @@ pub fn run(layout: &Layout, name: &VolumeName, look_again: bool) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!(volume = %name, "volume {name}: its containers are not healed: {e:#}");
-            note_trouble(&layout.paths(), name, &format!("{e:#}"));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Tells `docker volume inspect`.
-fn note_trouble(paths: &Paths, name: &VolumeName, trouble: &str) {
-    let noted = HealingBook::open(paths).and_then(|book| {
-        let mut record = book.read(name);
-        record.trouble = Some(trouble.to_owned());
-        book.write(name, &record)
-    });
-    if let Err(e) = noted {
-        tracing::warn!(volume = %name, "volume {name}: cannot note what the healing did, ignoring: {e}");
     }
 }
 
@@ -93,7 +81,6 @@ struct Healer<'a> {
     name: &'a VolumeName,
     program: PathBuf,
     config: LiveConfig,
-    paths: Paths,
     store: Store,
     references: ReferenceBook,
     book: HealingBook,
@@ -139,8 +126,7 @@ impl<'a> Healer<'a> {
             book: HealingBook::open(&paths)?,
             history: HistoryBook::open(&paths)?,
             locks: VolumeLocks::open(&paths)?,
-            mounter: Mounter::open(paths.clone(), launcher, program.clone())?,
-            paths,
+            mounter: Mounter::open(paths, launcher, program.clone())?,
             program,
             config,
         })
@@ -152,35 +138,31 @@ impl<'a> Healer<'a> {
         let mut pauses = pauses_while_unreachable();
         loop {
             let lock = self.locks.lock(self.name).await;
-            let round = if let Some(stored) = self.store.read(self.name) {
-                let definition = stored.definition?;
-                match judge(&self.config, &definition).await? {
-                    Ok((config, spec)) => self.round(&lock, &spec, &config, waited).await?,
-                    Err(mistake) => Round::NoMount(mistake),
-                }
-            } else {
+            let Some(stored) = self.store.read(self.name) else {
                 // Removed meanwhile. Locking has made the file of its lock anew.
                 lock.retire();
                 return Ok(());
             };
+            let round = match self.judge_and_round(&lock, stored, waited).await {
+                Ok(Round::NoMount(e)) if begin.elapsed() > OUTAGE => Err(anyhow!(
+                    "sshfs died, and there was no fresh mount for {} minutes: {e}",
+                    OUTAGE.as_secs() / 60
+                )),
+                round => round,
+            };
+            // As long as the lock is held: whoever has it next may forget the volume, and a later one of its name would
+            // inherit the trouble.
+            if let Some(trouble) = trouble(&round) {
+                let record = Record { trouble: Some(trouble), ..self.book.read(self.name) };
+                self.note(&record);
+            }
             drop(lock);
-            waited = match round {
+            waited = match round? {
                 Round::Done => return Ok(()),
                 Round::Again(pause) => pause,
-                Round::NoMount(e) if begin.elapsed() > OUTAGE => {
-                    bail!(
-                        "sshfs died, and there was no fresh mount for {} minutes: {e}",
-                        OUTAGE.as_secs() / 60
-                    )
-                }
                 Round::NoMount(e) => {
                     let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
                     tracing::warn!(volume = %self.name, "volume {}: no fresh mount yet: {e}; trying again in {pause:?}", self.name);
-                    note_trouble(
-                        &self.paths,
-                        self.name,
-                        &format!("sshfs died, and there is no fresh mount yet: {e}"),
-                    );
                     pause
                 }
             };
@@ -195,6 +177,13 @@ impl<'a> Healer<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn judge_and_round(&self, lock: &VolumeLock, stored: Stored, waited: Duration) -> Result<Round> {
+        match judge(&self.config, &stored.definition?).await? {
+            Ok((config, spec)) => self.round(lock, &spec, &config, waited).await,
+            Err(mistake) => Ok(Round::NoMount(mistake)),
+        }
     }
 
     /// Does what can be done now, having waited for so long since the last round.
@@ -214,7 +203,7 @@ impl<'a> Healer<'a> {
             HostMount::Lost(dead) => {
                 if !self.is_needed(&remotes, dead.as_ref()).await? {
                     // What is left of a daemon that was killed while it mounted.
-                    self.mounter.unmount(name, Reason::Asked).await?;
+                    self.clear_away().await?;
                     return Ok(Round::Done);
                 }
                 match record.pace(Uptime::now()) {
@@ -285,6 +274,19 @@ impl<'a> Healer<'a> {
         Ok(!self.stale(remotes, dead).await?.is_empty())
     }
 
+    /// Takes away what nobody needs: the mount, and what the healing has noted.
+    async fn clear_away(&self) -> Result<()> {
+        self.mounter.unmount(self.name, Reason::Asked).await?;
+        match self.book.forget(self.name) {
+            Ok(true) => self.mounter.forget_failed_healing(self.name).await,
+            Ok(false) => {}
+            Err(e) => {
+                tracing::warn!(volume = %self.name, "volume {}: cannot forget what the healing did, ignoring: {e}", self.name);
+            }
+        }
+        Ok(())
+    }
+
     /// See [`fuse::remotes`]: as it is before anything is mounted anew.
     fn remotes(&self, spec: &Spec) -> Result<Vec<String>> {
         Ok(fuse::remotes(self.name, Some(&spec.remote), self.mounter.mounted(self.name)?.as_ref()))
@@ -318,6 +320,15 @@ impl<'a> Healer<'a> {
         if let Err(e) = self.book.write(self.name, record) {
             tracing::warn!(volume = %self.name, "volume {}: cannot note what the healing did, ignoring: {e}", self.name);
         }
+    }
+}
+
+/// What `docker volume inspect` tells of a round that brought no mount.
+fn trouble(round: &Result<Round>) -> Option<String> {
+    match round {
+        Ok(Round::NoMount(e)) => Some(format!("sshfs died, and there is no fresh mount yet: {e}")),
+        Err(e) => Some(format!("{e:#}")),
+        Ok(Round::Done | Round::Again(_)) => None,
     }
 }
 
@@ -358,6 +369,16 @@ mod tests {
         assert!(prohibition.contains("deny_hosts"), "{prohibition}");
         fs::write(&file, "").unwrap();
         assert!(judge(&config, &definition).await.unwrap().is_ok());
+    }
+
+    #[test]
+    fn trouble_is_told_of_rounds_that_brought_no_mount_and_of_no_other() {
+        let told = |round| trouble(&round);
+        assert!(
+            told(Ok(Round::NoMount("refused".to_owned()))).is_some_and(|told| told.contains("yet: refused"))
+        );
+        assert_eq!(told(Err(anyhow!("given up"))).as_deref(), Some("given up"));
+        assert_eq!(told(Ok(Round::Done)).or(told(Ok(Round::Again(SHORTAGE_PAUSE)))), None);
     }
 
     #[test]

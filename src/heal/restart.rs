@@ -13,25 +13,30 @@ use super::{
     containers::Ungrafted,
     judge,
     record::{Record, Unhealed},
-    stale::Stale,
+    stale::{self, Left, Stale},
+    terminal::Terminal,
     users::{self, User},
 };
 use crate::{
     cli::Layout,
     config::Config,
-    logging,
-    mount::{Reason, fuse, mountinfo::Mount},
+    events, logging,
+    mount::{MountError, fuse, mountinfo::Mount},
     volume::{Generation, Spec, VolumeName},
 };
 use anyhow::{Context, Result, bail, ensure};
 use nix::{
     sched::{CloneFlags, setns},
-    sys::stat::{Mode, umask},
+    sys::{
+        signal::{SigSet, Signal},
+        stat::{Mode, umask},
+    },
     unistd::geteuid,
 };
 use serde::Serialize;
 use std::{
     fs::{self, File},
+    io,
     time::Duration,
 };
 use tokio::{
@@ -80,15 +85,22 @@ impl Outcome {
     }
 }
 
-/// Restarts the sshfs of a volume and says what is done.
-pub fn run(layout: &Layout, name: &VolumeName, say: &dyn Fn(&str)) -> Result<Outcome> {
+/// Restarts the sshfs of a volume and, unless it is to be `quiet`, tells of each step.
+pub fn run(layout: &Layout, name: &VolumeName, quiet: bool) -> Result<Outcome> {
     prepare()?;
-    // What is done is told on standard output.
-    logging::start("warn");
+    let (terminal, writer) = Terminal::open()?;
+    let warnings = terminal.clone();
+    logging::start_beside(move || warnings.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let say = |line: &str| {
+        if !quiet {
+            terminal.say(line);
+        }
+    };
     let result = runtime.block_on(async { Healer::open(layout, name)?.restart(say).await });
     // Not waiting for threads that may hang on a dead mount.
     runtime.shutdown_background();
+    terminal.finish(writer);
     result
 }
 
@@ -100,6 +112,9 @@ fn prepare() -> Result<()> {
         "it needs systemd as PID 1: elsewhere the mounts are the daemon's, and are made anew when that is restarted"
     );
     umask(Mode::from_bits_truncate(0o077));
+    // Ctrl-Z, or `stty tostop` in the background, would stop this process and those that it starts while they have the volume
+    // locked. All of them inherit what is blocked.
+    SigSet::from_iter([Signal::SIGTSTP, Signal::SIGTTOU]).thread_block()?;
     let namespace = "/proc/1/ns/mnt";
     if fs::read_link(namespace)? != fs::read_link("/proc/self/ns/mnt")? {
         let host = File::open(namespace).and_then(|host| Ok(setns(host, CloneFlags::CLONE_NEWNS)?));
@@ -109,7 +124,7 @@ fn prepare() -> Result<()> {
 }
 
 impl Healer<'_> {
-    async fn restart(&self, say: &dyn Fn(&str)) -> Result<Outcome> {
+    async fn restart(&self, say: impl Fn(&str)) -> Result<Outcome> {
         let name = self.name;
         ensure!(self.store.read(name).is_some(), "there is no such volume");
         let lock = timeout(LOCK_PATIENCE, self.locks.lock(name)).await;
@@ -162,10 +177,19 @@ impl Healer<'_> {
         outcome.containers = containers;
         self.note_healed(self.unhealed(ungrafted).await).await;
 
-        (outcome.earlier_units, outcome.open_files) = self.earlier(remotes, &generation).await?;
-        for unit in &outcome.earlier_units {
-            say(&format!("{unit}: lives on until the last file of it is closed"));
+        let (earlier, open_files) = self.earlier(remotes, &generation).await?;
+        for (unit, left) in &earlier {
+            let until = match left {
+                Left::Nothing => "until the last file of it is closed",
+                Left::Hidden => {
+                    "beneath the fresh mount until the volume is unmounted (newer than Linux 6.4 can remove it)"
+                }
+                Left::Seen => "for those who keep its mount",
+            };
+            say(&format!("{unit}: lives on {until}"));
         }
+        outcome.earlier_units = earlier.into_iter().map(|(unit, _)| unit).collect();
+        outcome.open_files = open_files;
         for user in &outcome.open_files {
             say(&user.to_string());
         }
@@ -187,22 +211,39 @@ impl Healer<'_> {
             HostMount::Unknown => bail!("its mount cannot be asked for its state: too little memory?"),
             HostMount::Lost(dead) => {
                 if !self.is_needed(remotes, dead.as_ref()).await? {
-                    self.mounter.unmount(name, Reason::Asked).await?;
+                    self.clear_away().await?;
                     return Ok(None);
                 }
                 let mounted = self.mounter.mount(name, spec, config, true, deadline).await;
-                self.history.note_outcome(name, &mounted, started.elapsed());
+                self.note_outcome(spec, &mounted, started.elapsed());
                 mounted
                     .with_context(|| format!("its sshfs has died, and cannot mount {} anew", spec.remote))?;
                 self.mounter.mounted(name)?.context("the fresh mount is gone again")?
             }
             HostMount::Lives(old) => {
                 let replaced = self.mounter.replace(name, &old, spec, config, deadline).await;
-                self.history.note_outcome(name, &replaced, started.elapsed());
-                replaced.with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?
+                self.note_outcome(spec, &replaced, started.elapsed());
+                match replaced {
+                    Err(e @ MountError::Unfinished) => return Err(e.into()),
+                    replaced => replaced
+                        .with_context(|| format!("nothing has changed: cannot mount {}", spec.remote))?,
+                }
             }
         };
         Ok(Some((fresh, started.elapsed())))
+    }
+
+    /// Tells those who were not there what came of the mount; that it succeeded is in the journal already.
+    fn note_outcome<T>(&self, spec: &Spec, outcome: &Result<T, MountError>, took: Duration) {
+        let name = self.name;
+        self.history.note_outcome(name, outcome, took);
+        if let Err(e) = outcome {
+            tracing::error!(
+                target: logging::JOURNAL,
+                message_id = events::MOUNT_FAILED, volume = %name, remote = %spec.remote, cause = e.kind(),
+                "volume {name}: cannot restart it from {}: {e}", spec.remote
+            );
+        }
     }
 
     /// What a healing could not do may be done now.
@@ -217,12 +258,16 @@ impl Healer<'_> {
         }
     }
 
-    /// The units of sshfs before this one that do not end, and what keeps them.
-    async fn earlier(&self, remotes: Vec<String>, live: &Generation) -> Result<(Vec<String>, Vec<User>)> {
+    /// The units of sshfs before this one that do not end, with what is left of their mounts; and who has files of theirs.
+    async fn earlier(
+        &self,
+        remotes: Vec<String>,
+        live: &Generation,
+    ) -> Result<(Vec<(String, Left)>, Vec<User>)> {
         let mut running = self.mounter.running(self.name).await?;
         running.retain(|generation| generation != live);
-        let (name, generations) = (self.name.clone(), running.clone());
-        let search = spawn_blocking(move || users::find(&name, &remotes, &generations));
+        let (name, of, generations) = (self.name.clone(), remotes.clone(), running.clone());
+        let search = spawn_blocking(move || users::find(&name, &of, &generations));
         let users = if let Ok(found) = timeout(SEARCH_PATIENCE, search).await {
             found??
         } else {
@@ -233,6 +278,10 @@ impl Healer<'_> {
             // They need a moment to end.
             running = self.mounter.lingering(self.name, Some(live), END_PATIENCE).await?;
         }
-        Ok((running.iter().map(Generation::unit).collect(), users))
+        let left = spawn_blocking(move || {
+            let left = |generation: &Generation| Ok((generation.unit(), stale::left(generation, &remotes)?));
+            running.iter().map(left).collect::<io::Result<_>>()
+        });
+        Ok((left.await??, users))
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         mountinfo::{Device, Mount},
         process::Process,
     },
-    volume::VolumeName,
+    volume::{Generation, VolumeName},
 };
 use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 use tokio::task::spawn_blocking;
@@ -92,6 +92,35 @@ fn covers(other: &Mount, mount: &Mount) -> bool {
     other.parent == mount.id && other.mountpoint == mount.mountpoint
 }
 
+/// What is left of the mounts of an sshfs whose place another one has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// None: it serves files that are open.
+    Nothing,
+    /// All of them are covered by others: where the kernel cannot put a mount beneath another, the fresh one lies on top.
+    Hidden,
+    /// Somebody sees one.
+    Seen,
+}
+
+/// What is left of an sshfs of a volume, in all mount namespaces. It reads all of /proc.
+pub fn left(generation: &Generation, remotes: &[String]) -> io::Result<Left> {
+    let everywhere = Everywhere::read()?;
+    Ok(left_of(generation, remotes, &everywhere.iter().collect::<Vec<_>>()))
+}
+
+fn left_of(generation: &Generation, remotes: &[String], all: &[&Mount]) -> Left {
+    let name = generation.volume();
+    let is_its =
+        |mount: &Mount| fuse::is_of(mount, name, remotes) && fuse::generation(mount, name) == *generation;
+    let its: Vec<_> = all.iter().filter(|mount| is_its(mount)).collect();
+    match its.iter().all(|mount| all.iter().any(|other| covers(other, mount))) {
+        _ if its.is_empty() => Left::Nothing,
+        true => Left::Hidden,
+        false => Left::Seen,
+    }
+}
+
 /// The control files of FUSE.
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
@@ -104,4 +133,27 @@ const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 fn made_by_root(device: Device) -> Option<bool> {
     let connection = Path::new(CONNECTIONS).join(device.minor.to_string());
     fs::metadata(connection).ok().map(|metadata| metadata.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::mountinfo;
+
+    #[test]
+    fn what_lives_on_for_a_mount_that_is_hidden_is_told_from_what_is_seen_or_only_open() {
+        let generation = Generation::first(&VolumeName::new("data").unwrap());
+        let left = |lines: &str| {
+            let mounts = mountinfo::parse(lines.as_bytes());
+            left_of(&generation, &["h:/x".to_owned()], &mounts.iter().collect::<Vec<_>>())
+        };
+        let old = "11 10 0:50 / /mnt/data rw - fuse.sshfs data=h:/x rw\n";
+        let fresh = "12 11 0:51 / /mnt/data rw - fuse.sshfs data:2=h:/x rw\n";
+        let in_container = "31 30 0:50 / /d rw - fuse.sshfs data=h:/x rw\n";
+        assert_eq!(left(fresh), Left::Nothing);
+        assert_eq!(left(&format!("{old}{fresh}")), Left::Hidden);
+        assert_eq!(left(&format!("{old}{fresh}{in_container}")), Left::Seen);
+        let of_another = "41 40 0:60 / /d rw - fuse.sshfs data=h:/other rw\n";
+        assert_eq!(left(of_another), Left::Nothing);
+    }
 }

@@ -54,6 +54,13 @@ pub enum MountError {
         super::LIVE_PATIENCE.as_secs()
     )]
     Hanging,
+    /// A fresh mount was to take the place of another one.
+    #[error(
+        "whether the fresh mount has taken the place of the old one is not known, the kernel did not come to an end within {}s; \
+         both work; 'sshfs-docker status' shows what there is, and another restart makes it whole",
+        super::UNMOUNT_PATIENCE.as_secs()
+    )]
+    Unfinished,
     /// Whether it answers could not be found out.
     #[error("this host cannot start a process to check the mount; is it out of memory or processes?")]
     NotProven,
@@ -93,7 +100,7 @@ impl MountError {
             Self::Deadline { .. } => kind::TIMED_OUT,
             Self::Foreign(_) => kind::FOREIGN_MOUNT,
             Self::Hidden(_) => kind::MOUNT_HIDDEN,
-            Self::Hanging => kind::MOUNT_HANGING,
+            Self::Hanging | Self::Unfinished => kind::MOUNT_HANGING,
             Self::NotProven => kind::NO_PROCESS,
             Self::TooOld { .. } => kind::TOO_OLD,
             Self::Fuse(error) => error.kind(),

@@ -6,13 +6,14 @@
 //! and its sshfs with it.
 
 use super::{
-    MountError, Mounter, fuse, local,
+    MountError, Mounter, floor, fuse, local,
     mountinfo::{self, Mount},
     probe::{self, Answer},
     swap,
 };
 use crate::{
     config::Config,
+    events,
     launcher::LaunchError,
     volume::{Generation, Spec, VolumeName},
 };
@@ -28,7 +29,7 @@ const END_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Mounter {
     /// Puts a fresh mount in the place of `old`, whose sshfs ends with the last who uses it, and returns it. On an error
-    /// nothing has changed.
+    /// nothing has changed, unless it is [`MountError::Unfinished`].
     pub async fn replace(
         &self,
         name: &VolumeName,
@@ -42,33 +43,46 @@ impl Mounter {
         }
         let started = Instant::now();
         let generation = self.free_generation(name).await?;
-        let result = match self.mount_apart(&generation, spec, config, deadline).await {
-            Ok(trees) => self.put_in_place(name, old, trees).await.map_err(local("replacing the old mount")),
-            Err(e) => Err(e),
-        };
-        let fresh = match result {
-            Ok(fresh) => fresh,
+        let trees = match self.mount_apart(&generation, spec, config, deadline).await {
+            Ok(trees) => trees,
             Err(e) => {
-                // Beneath another mount it may be seen some day.
-                if !self.is_attached(&fuse::source(&generation, &spec.remote)) {
-                    self.end(&generation).await;
-                }
+                self.end(&generation).await;
                 return Err(e);
+            }
+        };
+        let swapped = self.put_in_place(name, old, trees).await;
+        let source = fuse::source(&generation, &spec.remote);
+        let shown = self.mounted(name).ok().flatten().filter(|mount| mount.source == source);
+        let fresh = match (swapped, shown) {
+            (Ok(()), Some(fresh)) => fresh,
+            // Only the old one hangs, of which nobody sees anything any more.
+            (Err(e), Some(fresh)) => {
+                tracing::warn!(volume = %name, "volume {name}: its old mount has not gone yet, going on: {e}");
+                fresh
+            }
+            (Ok(()), None) => return Err(MountError::Unfinished),
+            // It may be attached later. If it is not, its sshfs ends with this process.
+            (Err(e), None) if e.kind() == io::ErrorKind::TimedOut => return Err(MountError::Unfinished),
+            // Beneath another mount it may be seen some day.
+            (Err(_), None) if self.is_attached(&source) => return Err(MountError::Unfinished),
+            (Err(e), None) => {
+                self.end(&generation).await;
+                return Err(local("replacing the old mount")(e));
             }
         };
         let unit = generation.unit();
         tracing::info!(
-            volume = %name, remote = %spec.remote, unit,
+            message_id = events::MOUNTED, volume = %name, remote = %spec.remote, unit,
             "volume {name}: mounted anew from {} in {} ms", spec.remote, started.elapsed().as_millis()
         );
         Ok(fresh)
     }
 
-    async fn put_in_place(&self, name: &VolumeName, old: &Mount, trees: swap::Trees) -> io::Result<Mount> {
+    async fn put_in_place(&self, name: &VolumeName, old: &Mount, trees: swap::Trees) -> io::Result<()> {
         let mut top = old.clone();
-        // What an earlier restart left that was killed between two steps, or a kernel that cannot mount beneath: all of
-        // them work, so whoever comes now gets one or the other.
-        while covers_another(&top, name)? {
+        // What an earlier restart left that was killed between two steps: the one beneath is the newer one, and works. On a
+        // kernel that cannot mount beneath it is an older one, whose sshfs may have ended, and stays where nobody sees it.
+        while floor::mounts_beneath() && covers_another(&top, name)? {
             self.umount_within(super::UNMOUNT_PATIENCE, top.mountpoint.clone(), fuse::detach).await?;
             top = self.mounted(name)?.ok_or(io::ErrorKind::NotFound)?;
         }
@@ -77,9 +91,7 @@ impl Mounter {
         timeout(super::UNMOUNT_PATIENCE, swapped)
             .await
             .map_err(|_| Errno::ETIMEDOUT)?
-            .map_err(io::Error::other)??;
-        let fresh = self.mounted(name)?.filter(|mount| mount.device != old.device);
-        fresh.ok_or_else(|| io::Error::other("the fresh mount does not show"))
+            .map_err(io::Error::other)?
     }
 
     fn is_attached(&self, source: &str) -> bool {
