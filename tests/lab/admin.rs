@@ -30,7 +30,9 @@ fn status_shows_who_uses_a_volume_and_what_its_journal_says(lab: &Lab) -> Result
     })?;
     lab.host.sh("journalctl --sync")?;
     let page = lab.host.sh("sshfs-docker status seen --lines 50")?;
-    for part in [&format!("container {id} at /d"), "SHA256:", "volume seen: mounted from", "Started"] {
+    for part in
+        [&format!("container {id} (sh, pid "), ") at /d", "SHA256:", "volume seen: mounted from", "Started"]
+    {
         ensure!(page.contains(part), "no {part:?} in {page}");
     }
     let one: Value = serde_json::from_str(&lab.host.sh("sshfs-docker status seen --json")?)?;

@@ -277,15 +277,19 @@ pub fn containers(host: &Host) -> Vec<Finding> {
         let remote = definition.ok().and_then(|definition| options::remote(&definition.options));
         let mounted = mountinfo::at(&host.paths.mountpoint(&name)).ok().flatten();
         let remotes = fuse::remotes(&name, remote.as_ref(), mounted.as_ref());
+        let serving = mounted.as_ref().map(|mount| fuse::generation(mount, &name));
         let live = mounted.map(|mount| mount.device);
         let is_stale = |mount: &&Mount| fuse::is_of(mount, &name, &remotes) && Some(mount.device) != live;
         if everywhere.iter().find(is_stale).is_none() {
             continue;
         }
         let is_dead = |stale: &Stale| {
-            // What a restart could not replace is served by the sshfs before it.
-            Health::read(&host.paths, &fuse::generation(&stale.mount, &name))
-                .is_none_or(|health| health.state == Connection::Ended)
+            // What a restart could not replace is served by the sshfs before it. Where the host's own mount has its name,
+            // that one has ended.
+            let generation = fuse::generation(&stale.mount, &name);
+            let health = Health::read(&host.paths, &generation);
+            serving.as_ref() == Some(&generation)
+                || health.is_none_or(|health| health.state == Connection::Ended)
         };
         let stale = runtime.block_on(stale::find(&name, &remotes, live)).unwrap_or_default();
         for stale in stale.into_iter().filter(is_dead) {
