@@ -1,5 +1,5 @@
 //! Where everything is. This page is the layout's only definition; the schema of each file is where it is
-//! written (`store.rs`, `references.rs`, `heal/record.rs`).
+//! written (`store.rs`, `references.rs`, `history.rs`, `health.rs`, `heal/record.rs`).
 //!
 //! ```text
 //! /etc/sshfs-docker/             written by the administrator only

@@ -10,8 +10,8 @@
 //! A death while the healing ends must not be overlooked: systemd does nothing when a unit that runs is to be started. So
 //! the unit looks once more when it stops (`--look-again`), and from then on a request counts.
 
-mod containers;
 pub mod graft;
+mod grafting;
 pub mod record;
 pub mod restart;
 pub mod stale;

@@ -10,7 +10,7 @@
 
 use super::{
     Healer, HostMount,
-    containers::Ungrafted,
+    grafting::Ungrafted,
     judge,
     record::{Record, Unhealed},
     stale::{self, Left, Stale},
