@@ -115,6 +115,8 @@ fn whoever_writes_in_place_of_a_mount_unit_is_not_believed() {
     let world = World::new();
     world.create("data");
     world.mount("data", "x");
+    // The last that the unit itself writes for now.
+    wait_for(|| status(&world)["host_keys"] != Value::from(Vec::<String>::new()), "the unit has told all");
     let directory = fs::read_dir(world.path("run/mounts")).unwrap().flatten().next().unwrap().path();
     let file = directory.join("health.json");
     let secret = world.path("etc/config.toml");
