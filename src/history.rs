@@ -11,17 +11,14 @@
 //! Written under the lock of the volume. A file that cannot be read counts as none: nothing but a memory is lost.
 
 use crate::{
-    directories,
+    book::{Book, Entry},
     mount::MountError,
-    paths::{Paths, file_name},
-    replace::{self, Durability},
+    paths::Paths,
     uptime::Uptime,
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io, path::PathBuf, time::Duration};
-
-const SCHEMA: u32 = 1;
+use std::{collections::BTreeMap, io, time::Duration};
 
 /// Upper bounds of the times that mounts took, in milliseconds. The last one is about the longest that a mount may take.
 pub const BOUNDS: [u64; 9] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 80_000];
@@ -30,7 +27,6 @@ pub const BOUNDS: [u64; 9] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct History {
-    schema: u32,
     /// The last time that the volume was mounted.
     pub mounted_at: Option<Uptime>,
     /// The last time that it was unmounted.
@@ -93,47 +89,42 @@ impl History {
     }
 }
 
-/// The directory with one file per volume.
-#[derive(Debug)]
-pub struct HistoryBook {
-    directory: PathBuf,
+impl Entry for History {
+    const SCHEMA: u32 = 1;
 }
 
+/// The histories of all volumes.
+#[derive(Debug)]
+pub struct HistoryBook(Book<History>);
+
 impl HistoryBook {
-    /// Opens the book, making its directory where it is missing.
+    /// See [`Book::open`].
     pub fn open(paths: &Paths) -> io::Result<Self> {
-        directories::ensure(&paths.history(), 0o700)?;
-        Ok(Self::look(paths))
+        Book::open(paths.history()).map(Self)
     }
 
-    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    /// See [`Book::look`].
     #[must_use]
     pub fn look(paths: &Paths) -> Self {
-        Self { directory: paths.history() }
+        Self(Book::look(paths.history()))
     }
 
-    /// Removes what a killed process left.
+    /// See [`Book::tidy`].
     pub fn tidy(&self) {
-        _ = replace::remove_leftovers(&self.directory);
+        self.0.tidy();
     }
 
-    /// The history of a volume. The book is in memory (/run): reading it waits for no disk.
+    /// The history of a volume.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> History {
-        let content = fs::read(self.directory.join(file_name(name))).unwrap_or_default();
-        let history = serde_json::from_slice::<History>(&content).ok();
-        history.filter(|history| history.schema == SCHEMA).unwrap_or_default()
+        self.0.read(name)
     }
 
     /// Adds to the history of a volume, whose lock the caller holds. That it cannot be written is logged.
     pub fn note(&self, name: &VolumeName, add: impl FnOnce(&mut History)) {
         let mut history = self.read(name);
         add(&mut history);
-        history.schema = SCHEMA;
-        let written = serde_json::to_vec(&history).map_err(io::Error::from).and_then(|json| {
-            replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
-        });
-        if let Err(e) = written {
+        if let Err(e) = self.0.write(name, &history) {
             tracing::warn!(volume = %name, "volume {name}: cannot note its history, ignoring: {e}");
         }
     }
@@ -149,7 +140,7 @@ impl HistoryBook {
     /// Forgets a volume that is removed.
     pub fn forget(&self, name: &VolumeName) {
         // What is left would be that of a later volume of the same name: no harm.
-        _ = replace::remove(&self.directory, &file_name(name), Durability::Process);
+        _ = self.0.remove(name);
     }
 }
 

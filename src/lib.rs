@@ -10,6 +10,7 @@ pub mod activation;
 pub mod admin;
 pub mod agent;
 pub mod askpass;
+pub mod book;
 pub mod cli;
 pub mod config;
 pub mod connection;

@@ -153,14 +153,13 @@ impl Volumes {
 
     /// What is known of the mount, and what its unit says.
     pub(super) fn look_at_mount(&self, volume: &Volume) -> (KnownMount, Option<Health>) {
-        let health = self.health(volume);
+        let mut health = self.health(volume);
         if health.is_none() && volume.known_mount().has_told {
             // Its unit has ended. A restart or a healing may have put another mount in its place.
             if let Ok(mount) = self.mounter.mounted(&volume.name) {
                 volume.note_mount(mount.as_ref());
             }
-            let health = self.health(volume);
-            return (volume.known_mount().clone(), health);
+            health = self.health(volume);
         }
         (volume.known_mount().clone(), health)
     }

@@ -12,16 +12,13 @@
 
 use super::stale::Stale;
 use crate::{
-    directories,
-    paths::{Paths, file_name},
-    replace::{self, Durability},
+    book::{Book, Entry},
+    paths::Paths,
     uptime::Uptime,
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, fs, io, path::PathBuf, time::Duration};
-
-const SCHEMA: u32 = 1;
+use std::{fmt, io, time::Duration};
 
 /// Deaths within this time are one series.
 const SERIES: Duration = Duration::from_secs(600);
@@ -38,7 +35,6 @@ const PAUSES: [Duration; 5] = [
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    pub(super) schema: u32,
     pub(super) renewed: Vec<Uptime>,
     /// Why there is no fresh mount, if there is none.
     pub trouble: Option<String>,
@@ -110,42 +106,40 @@ pub fn too_often() -> String {
     format!("sshfs died {} times within {} minutes", PAUSES.len() + 1, SERIES.as_secs() / 60)
 }
 
-/// The directory with one file per healed volume.
-#[derive(Debug)]
-pub struct HealingBook {
-    directory: PathBuf,
+impl Entry for Record {
+    const SCHEMA: u32 = 1;
 }
 
+/// The records of all healed volumes.
+#[derive(Debug)]
+pub struct HealingBook(Book<Record>);
+
 impl HealingBook {
-    /// Opens the book, making its directory where it is missing.
+    /// See [`Book::open`].
     pub fn open(paths: &Paths) -> io::Result<Self> {
-        directories::ensure(&paths.healing(), 0o700)?;
-        Ok(Self::look(paths))
+        Book::open(paths.healing()).map(Self)
     }
 
-    /// The book of who only reads it: nothing is made, and one that is missing is empty.
+    /// See [`Book::look`].
     #[must_use]
     pub fn look(paths: &Paths) -> Self {
-        Self { directory: paths.healing() }
+        Self(Book::look(paths.healing()))
     }
 
-    /// Removes what a killed process left.
+    /// See [`Book::tidy`].
     pub fn tidy(&self) {
-        _ = replace::remove_leftovers(&self.directory);
+        self.0.tidy();
     }
 
-    /// The record of a volume. The book is in memory (/run): reading it waits for no disk.
+    /// The record of a volume.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> Record {
-        let content = fs::read(self.directory.join(file_name(name))).unwrap_or_default();
-        let record = serde_json::from_slice::<Record>(&content).ok();
-        record.filter(|record| record.schema == SCHEMA).unwrap_or_default()
+        self.0.read(name)
     }
 
     /// Replaces the record of a volume.
     pub fn write(&self, name: &VolumeName, record: &Record) -> io::Result<()> {
-        let json = serde_json::to_vec(&Record { schema: SCHEMA, ..record.clone() })?;
-        replace::replace(&self.directory, &file_name(name), &json, 0o600, Durability::Process)
+        self.0.write(name, record)
     }
 
     /// Takes containers off the list that are gone, or have another mount now: all but those of `stale`.
@@ -158,15 +152,14 @@ impl HealingBook {
 
     /// Forgets a volume that nobody uses any more. Returns whether it had been healed.
     pub fn forget(&self, name: &VolumeName) -> io::Result<bool> {
-        let was_healed = self.directory.join(file_name(name)).exists();
-        replace::remove(&self.directory, &file_name(name), Durability::Process)?;
-        Ok(was_healed)
+        self.0.remove(name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn at(seconds: u64) -> Uptime {
         Uptime::of_seconds(seconds)
