@@ -2,18 +2,26 @@
 
 PREFIX      ?= /usr
 SYSCONFDIR  ?= /etc
+BINDIR      ?= $(PREFIX)/bin
+DATADIR     ?= $(PREFIX)/share
 UNITDIR     ?= $(PREFIX)/lib/systemd/system
+PRESETDIR   ?= $(PREFIX)/lib/systemd/system-preset
+CATALOGDIR  ?= $(PREFIX)/lib/systemd/catalog
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
-MANDIR      ?= $(PREFIX)/share/man
-BASHDIR     ?= $(PREFIX)/share/bash-completion/completions
-ZSHDIR      ?= $(PREFIX)/share/zsh/site-functions
-FISHDIR     ?= $(PREFIX)/share/fish/vendor_completions.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+MANDIR      ?= $(DATADIR)/man
+DOCDIR      ?= $(DATADIR)/doc/sshfs-docker
+BASHDIR     ?= $(DATADIR)/bash-completion/completions
+ZSHDIR      ?= $(DATADIR)/zsh/site-functions
+FISHDIR     ?= $(DATADIR)/fish/vendor_completions.d
 DESTDIR     ?=
 CARGO       ?= cargo
 INSTALL     ?= install
 
-VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-BINARY  := target/release/sshfs-docker
+BINARY  ?= target/release/sshfs-docker
+# Every unit, and the drop-in that is the sandbox of all mounts; systemd/ has them as they are on a host.
+UNITS   := $(wildcard systemd/*.socket systemd/*.service systemd/*.timer)
+SANDBOX := sshfs-docker-mount-.service.d/50-sandbox.conf
 
 .PHONY: help
 help: ## This list
@@ -24,37 +32,43 @@ build: ## The release binary, target/release/sshfs-docker
 	$(CARGO) build --release --locked
 
 .PHONY: install
-install: ## Install below DESTDIR what `make build` built
-	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sshfs-docker
-	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR) systemd/sshfs-docker.socket \
-		systemd/sshfs-docker.service systemd/sshfs-docker-heal@.service systemd/sshfs-docker-failed@.service \
-		systemd/sshfs-docker-agent@.socket systemd/sshfs-docker-agent@.service \
-		systemd/sshfs-docker-metrics.service systemd/sshfs-docker-metrics.timer
-	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(UNITDIR)/sshfs-docker-mount-.service.d \
-		systemd/sshfs-docker-mount-.service.d/50-sandbox.conf
-	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog systemd/sshfs-docker.catalog
+install: ## Install below DESTDIR what `make build` built; PREFIX and more are at the top of the Makefile
+	$(INSTALL) -D -m 0755 $(BINARY) $(DESTDIR)$(BINDIR)/sshfs-docker
+	# Units name the program and its data.
+	@$(INSTALL) -d $(DESTDIR)$(UNITDIR)
+	@for unit in $(UNITS); do \
+		sed -e 's|/usr/bin/sshfs-docker|$(BINDIR)/sshfs-docker|' -e 's|/usr/share/sshfs-docker|$(DATADIR)/sshfs-docker|' \
+			$$unit >$(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 0644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit; \
+	done
+	$(INSTALL) -D -m 0644 systemd/$(SANDBOX) $(DESTDIR)$(UNITDIR)/$(SANDBOX)
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PRESETDIR) systemd/system-preset/90-sshfs-docker.preset
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(CATALOGDIR) systemd/sshfs-docker.catalog
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(TMPFILESDIR) systemd/tmpfiles.d/sshfs-docker.conf
 	# What an administrator has changed stays; below DESTDIR there is none, only what an earlier build has left.
 	@for file in config.toml ssh_config; do \
 		if [ -n "$(DESTDIR)" ] || [ ! -e "$(SYSCONFDIR)/sshfs-docker/$$file" ]; then \
-			$(INSTALL) -v -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/$$file || exit; \
+			$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSCONFDIR)/sshfs-docker etc/$$file || exit; \
 		fi; \
 	done
-	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/sshfs-docker etc/sshfs.spec
+	# sshfs-docker.socket makes the link to it in /etc/docker/plugins, where Docker looks.
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DATADIR)/sshfs-docker etc/sshfs.spec packaging/purge.sh
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man5 man/sshfs-docker.toml.5
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man7 man/docker-volume-sshfs.7
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(MANDIR)/man8 man/sshfs-docker.8
 	$(INSTALL) -D -m 0644 completions/sshfs-docker.bash $(DESTDIR)$(BASHDIR)/sshfs-docker
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(ZSHDIR) completions/_sshfs-docker
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(FISHDIR) completions/sshfs-docker.fish
-	$(INSTALL) -d $(DESTDIR)$(SYSCONFDIR)/docker/plugins
-	# A link, not a configuration file: a package manager keeps those when it removes the package, and Docker would
-	# then wait 15 s for the missing driver at every 'docker volume ls'.
-	ln -sf $(PREFIX)/share/sshfs-docker/sshfs.spec $(DESTDIR)$(SYSCONFDIR)/docker/plugins/sshfs.spec
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DOCDIR) README.md SECURITY.md CHANGELOG.md packaging/deb/debian/copyright
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md
+
+.PHONY: packages
+packages: tools-packages ## deb and rpm for amd64 and arm64, in target/packages (rustup for the C library musl)
+	packaging/build "deb rpm" amd64 arm64
 
 .PHONY: deb
-deb: tools-deb build ## The Debian package, target/deb/sshfs-docker_VERSION_amd64.deb
-	packaging/deb/build $(VERSION)
+deb: tools-deb ## The Debian package for this machine alone
+	packaging/build deb $$(dpkg --print-architecture)
 
 .PHONY: man
 man: tools-rust ## Write what man/ and completions/ take from the source anew; a unit test tells when
@@ -103,11 +117,13 @@ demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
 	@$(CARGO) test --locked --quiet --test demo
 
 # What the targets need from apt; each does nothing where it is there already.
-.PHONY: tools-rust tools-deb tools-test tools-lab
+.PHONY: tools-rust tools-deb tools-packages tools-test tools-lab
 tools-rust:
 	@packaging/need cc:gcc cargo:cargo
 tools-deb: tools-rust
-	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot
+	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot readelf:binutils
+tools-packages: tools-deb
+	@packaging/need rpmbuild:rpm zstd:zstd
 tools-test: tools-rust
 	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client sshd:openssh-server openssl:openssl \
 		unshare:util-linux ip:iproute2

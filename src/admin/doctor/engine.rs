@@ -17,8 +17,8 @@ const NAME: &str = "sshfs";
 const SOCKETS: &str = "/run/docker/plugins";
 const SPECS: [&str; 2] = ["/etc/docker/plugins", "/usr/lib/docker/plugins"];
 
-/// What the link among them leads to.
-const SHIPPED: &str = "/usr/share/sshfs-docker/sshfs.spec";
+/// Makes the link among them while it listens.
+const SOCKET: &str = "sshfs-docker.socket";
 
 /// Docker tries a driver that is gone for 15 s; this leaves time to say so.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn spec(host: &Host) -> Vec<Finding> {
     let used = searched().into_iter().find(|path| exists(path));
     let content = used.as_deref().map(|path| fs::read_to_string(path).unwrap_or_default());
-    let Some(used) = used else { return vec![judge_missing(&ours(), Path::new(SHIPPED))] };
+    let Some(used) = used else { return vec![judge_missing(&ours())] };
     vec![judge_spec(&used, &content.unwrap_or_default(), &host.socket)]
 }
 
@@ -53,17 +53,12 @@ fn ours() -> PathBuf {
     Path::new(SPECS[0]).join(format!("{NAME}.spec"))
 }
 
-/// `ours` is a link to `shipped`, which Docker does not see where it leads nowhere.
-fn judge_missing(ours: &Path, shipped: &Path) -> Finding {
+/// `ours` is a link, which Docker does not see where it leads nowhere.
+fn judge_missing(ours: &Path) -> Finding {
     let lack = if ours.is_symlink() { "is a link that leads nowhere" } else { "is missing" };
-    let what = format!("{} {lack}: Docker does not find the driver", ours.display());
-    let link = format!("ln -sf {} {}", shipped.display(), ours.display());
-    if shipped.exists() {
-        return Finding::problem(what, link);
-    }
     Finding::problem(
-        what,
-        format!("install the package again: {} is missing; then: {link}", shipped.display()),
+        format!("{} {lack}: Docker does not find the driver", ours.display()),
+        format!("systemctl restart {SOCKET}"),
     )
 }
 
@@ -76,7 +71,7 @@ fn judge_spec(used: &Path, content: &str, socket: &Path) -> Finding {
         Some("spec") if is_ours => Finding::ok(format!("Docker finds the driver through {}", used.display())),
         Some("spec") if used == ours => Finding::problem(
             format!("{} does not point to unix://{}", ours.display(), socket.display()),
-            format!("ln -sf {SHIPPED} {}", ours.display()),
+            format!("rm {}; systemctl restart {SOCKET}", ours.display()),
         ),
         _ => Finding::problem(
             format!("{} is another driver named '{NAME}', which Docker finds first", used.display()),
@@ -252,17 +247,12 @@ mod tests {
     }
 
     #[test]
-    fn the_way_out_of_a_link_that_leads_nowhere_works() {
+    fn a_link_that_leads_nowhere_is_told_from_none() {
         let root = tempfile::tempdir().unwrap();
-        let (ours, shipped) = (root.path().join("sshfs.spec"), root.path().join("shipped.spec"));
-        let finding = judge_missing(&ours, &shipped);
-        assert!(finding.what.contains("is missing") && finding.remedy.unwrap().starts_with("install"));
-        fs::write(&shipped, "unix:///run/sshfs-docker.sock").unwrap();
+        let ours = root.path().join("sshfs.spec");
+        assert!(judge_missing(&ours).what.contains("is missing"));
         std::os::unix::fs::symlink("/nowhere", &ours).unwrap();
-        let finding = judge_missing(&ours, &shipped);
-        assert!(finding.what.contains("leads nowhere"), "{finding:?}");
-        let done = std::process::Command::new("sh").args(["-c", &finding.remedy.unwrap()]).status().unwrap();
-        assert!(done.success() && exists(&ours));
+        assert!(judge_missing(&ours).what.contains("leads nowhere"));
     }
 
     #[test]

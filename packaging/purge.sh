@@ -1,0 +1,23 @@
+# Forgets the volumes of this host and ends mounts that containers still use: postrm purge, and by hand where packages
+# are not purged (docs/removing.md). Nothing on a server is touched: mounts are taken away first, and directories are
+# removed with rmdir alone, which fails on what is still mounted.
+state=/var/lib/sshfs-docker
+runtime=/run/sshfs-docker
+if [ -d /run/systemd/system ]; then
+    systemctl stop 'sshfs-docker-heal@*.service' 'sshfs-docker-mount-*.service' 'sshfs-docker-agent@*.socket' || true
+fi
+find /run/systemd/system -maxdepth 1 -type l -name 'sshfs-docker-mount-*:*.service.d' -delete 2>/dev/null || true
+# With everything that is mounted below it. No path below it is looked at: its server may hang.
+umount --lazy "$state/mnt" 2>/dev/null || true
+rm -f "$runtime"/lock "$runtime"/references/*.json "$runtime"/healing/*.json "$runtime"/history/*.json \
+    "$runtime"/references/.new-* "$runtime"/healing/.new-* "$runtime"/history/.new-* "$runtime"/mounts/*/health.json \
+    "$runtime"/host-keys/* "$runtime"/ssh-config/* "$runtime"/locks/*
+rm -f "$state"/volumes/*.json "$state"/volumes/.new-* "$state"/secrets/* "$state"/secrets/.new-* "$state"/secrets/.next-* \
+    "$state"/secrets.encrypted/* "$state"/secrets.encrypted/.new-* "$state"/secrets.encrypted/.next-* \
+    "$state"/home/known_hosts "$state"/home/known_hosts.old
+for directory in "$state"/mountpoints/* "$state"/mnt "$state"/mountpoints "$state"/volumes "$state"/secrets \
+    "$state"/secrets.encrypted "$state"/home/.ssh "$state"/home "$state" "$runtime"/references "$runtime"/healing \
+    "$runtime"/history "$runtime"/mounts/* "$runtime"/mounts "$runtime"/checks "$runtime"/host-keys "$runtime"/ssh-config \
+    "$runtime"/locks "$runtime"/agents/* "$runtime"/agents "$runtime"/agent "$runtime"; do
+    [ ! -d "$directory" ] || rmdir "$directory" 2>/dev/null || true
+done
