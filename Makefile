@@ -70,6 +70,10 @@ packages: tools-packages ## deb and rpm for amd64 and arm64, in target/packages 
 deb: tools-deb ## The Debian package for this machine alone
 	packaging/build deb $$(dpkg --print-architecture)
 
+.PHONY: repo
+repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=FINGERPRINT [URL=https://...]
+	@packaging/repo '$(KEY)' '$(URL)'
+
 .PHONY: man
 man: tools-rust ## Write what man/ and completions/ take from the source anew; a unit test tells when
 	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
@@ -117,13 +121,15 @@ demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
 	@$(CARGO) test --locked --quiet --test demo
 
 # What the targets need from apt; each does nothing where it is there already.
-.PHONY: tools-rust tools-deb tools-packages tools-test tools-lab
+.PHONY: tools-rust tools-deb tools-packages tools-repo tools-test tools-lab
 tools-rust:
 	@packaging/need cc:gcc cargo:cargo
 tools-deb: tools-rust
 	@packaging/need dpkg-buildpackage:dpkg-dev dh:debhelper fakeroot:fakeroot readelf:binutils
 tools-packages: tools-deb
 	@packaging/need rpmbuild:rpm zstd:zstd
+tools-repo:
+	@packaging/need apt-ftparchive:apt-utils createrepo_c:createrepo-c rpmsign:rpm gpg:gpg gpg-agent:gpg-agent
 tools-test: tools-rust
 	@packaging/need sshfs:sshfs fusermount3:fuse3 ssh:openssh-client sshd:openssh-server openssl:openssl \
 		unshare:util-linux ip:iproute2
