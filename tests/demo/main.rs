@@ -20,7 +20,7 @@ use transcript::Transcript;
 const TIER: isolation::Tier = isolation::Tier { name: "demo", tools: lab::TOOLS };
 
 /// Debian 13 is the Docker host, Debian 12 the SSH server.
-const PAIRING: Pairing = Pairing { docker_host: Release::Trixie };
+const PAIRING: Pairing = Pairing::full(Release::Trixie);
 
 fn main() -> ExitCode {
     TIER.run(prepare, lab::sweep, || match first_minute() {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 
 fn prepare() -> Result<(), String> {
     lab::dirs::deb().map_err(|error| format!("{error:#}"))?;
-    lab::prepare()
+    lab::prepare(&[PAIRING])
 }
 
 fn first_minute() -> Result<()> {

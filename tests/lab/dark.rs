@@ -22,7 +22,7 @@ impl Lab {
     fn darken(&self) -> Result<()> {
         self.server.sh(match self.host.release() {
             Release::Bookworm => DROP_PACKETS,
-            Release::Trixie => STOP_PROCESSES,
+            Release::Trixie | Release::Forky => STOP_PROCESSES,
         })?;
         Ok(())
     }
@@ -40,7 +40,7 @@ impl Lab {
             Release::Bookworm => {
                 "iptables -D INPUT -p tcp --dport 22 -j DROP; iptables -D OUTPUT -p tcp --sport 22 -j DROP"
             }
-            Release::Trixie => "pkill -CONT sshd",
+            Release::Trixie | Release::Forky => "pkill -CONT sshd",
         })?;
         Ok(())
     }

@@ -42,11 +42,9 @@ mod metrics;
 mod package;
 mod policies;
 mod reboot;
-mod removal;
 mod restart;
 mod restarts;
 mod sandbox;
-mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,6 +55,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use lab::{Lab, Pairing, Release};
 
 const TIER: isolation::Tier = isolation::Tier { name: "lab", tools: lab::TOOLS };
+
+/// Each stable release is the Docker host once.
+const PAIRINGS: [Pairing; 2] = [Pairing::full(Release::Bookworm), Pairing::full(Release::Trixie)];
 
 /// A promise the product makes, and how to see whether it is kept.
 #[derive(Debug)]
@@ -73,8 +74,8 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// The order matters in one respect: the removal of the package comes last.
-const THEMES: [(&str, &[Case]); 32] = [
+/// What the package does when it is installed, upgraded or removed is a tier of its own (tests/packages).
+const THEMES: [(&str, &[Case]); 30] = [
     ("package", package::CASES),
     ("docs", docs::CASES),
     ("data", data::CASES),
@@ -104,9 +105,7 @@ const THEMES: [(&str, &[Case]); 32] = [
     ("engine", engine::CASES),
     ("policies", policies::CASES),
     ("reboot", reboot::CASES),
-    ("upgrade", upgrade::CASES),
     ("boot", boot::CASES),
-    ("removal", removal::CASES),
 ];
 
 /// The lab of the pairing whose turn it is; none if it did not come up.
@@ -127,7 +126,8 @@ impl Stage {
 
 fn start(pairing: Pairing) -> Result<Lab> {
     let lab = Lab::start(pairing)?;
-    package::install_for_the_first_time(&lab)?;
+    lab.install_package()?;
+    lab.enable_driver()?;
     Ok(lab)
 }
 
@@ -143,7 +143,7 @@ fn main() -> ExitCode {
 
 fn prepare() -> Result<(), String> {
     lab::dirs::deb().map_err(|error| format!("{error:#}"))?;
-    lab::prepare()
+    lab::prepare(&PAIRINGS)
 }
 
 fn run_cases() -> ExitCode {
@@ -156,10 +156,10 @@ fn run_cases() -> ExitCode {
 
 fn trials(stage: &Arc<Mutex<Stage>>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    for docker_host in Release::ALL {
+    for pairing in PAIRINGS {
         for (theme, cases) in THEMES {
             for case in cases {
-                let (stage, pairing) = (Arc::clone(stage), Pairing { docker_host });
+                let stage = Arc::clone(stage);
                 let name = format!("{pairing}::{theme}::{}", case.name);
                 trials.push(Trial::test(name, move || run(&stage, pairing, case)));
             }

@@ -84,6 +84,15 @@ impl Lab {
         Ok(live_restore)
     }
 
+    /// Installs the engine from the packages that lie beside ([`super::Kind::Bare`]).
+    pub fn install_docker(&self) -> Result<()> {
+        let packages = self.host.release().docker().join(" ");
+        let install = format!("apt-get install --yes --no-download --no-install-recommends {packages}");
+        self.host.sh_within(&install, Duration::from_secs(180))?;
+        self.wait_for_docker()?;
+        self.import_image()
+    }
+
     pub(super) fn import_image(&self) -> Result<()> {
         self.wait_for_docker()?;
         self.host.sh(IMPORT).map(drop)

@@ -16,7 +16,8 @@ use nix::unistd::Pid;
 use super::cgroup::Cgroup;
 use super::command::{Init, Output};
 use super::release::Release;
-use super::{dirs, network, poll, roots};
+use super::roots::Root;
+use super::{dirs, network, poll};
 
 /// A boot takes one or two seconds; a machine that is busy with something else is allowed more.
 const BOOT: Duration = Duration::from_secs(60);
@@ -56,8 +57,8 @@ pub struct Identity {
     pub name: &'static str,
     /// Address in the lab's network.
     pub address: &'static str,
-    /// What it runs.
-    pub release: Release,
+    /// What it boots from.
+    pub root: Root,
     /// Units that must not start here.
     pub masked: &'static [&'static str],
 }
@@ -113,7 +114,7 @@ impl Guest {
 
     /// What it runs.
     pub const fn release(&self) -> Release {
-        self.identity.release
+        self.identity.root.release
     }
 
     /// Runs a script that must work; the answer is its standard output.
@@ -212,7 +213,7 @@ impl Guest {
             Ok(path)
         };
         let (upper, work, root) = (part("upper")?, part("work")?, part("root")?);
-        let lower = roots::path(self.identity.release);
+        let lower = self.identity.root.path();
         let options =
             format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
         mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
@@ -268,7 +269,7 @@ impl Guest {
         }
         // Docker's own system call filters need nspawn's out of the way, and /sys writable for read-ahead.
         command.env("SYSTEMD_SECCOMP", "0").env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "1");
-        if self.identity.release.needs_unified_cgroups() {
+        if self.release().needs_unified_cgroups() {
             command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         }
         command

@@ -1,4 +1,4 @@
-//! The lab: two whole Debian hosts on one machine, one with Docker and the driver, one an SSH server.
+//! The lab: two whole Debian hosts on one machine, one for Docker and the driver, one an SSH server.
 //!
 //! Each job has its module; this one puts them together. See `isolation` for why nothing here needs to
 //! clean up mounts, bridges or processes.
@@ -36,11 +36,12 @@ use nix::mount::{MsFlags, mount};
 pub use client::Client;
 pub use command::Output;
 pub use diary::Diary;
-pub use release::Release;
+pub use release::{Kind, Release};
 pub use volume::{Container, Volume};
 pub use writer::Writer;
 
 use guest::{Guest, Identity};
+use roots::Root;
 use ssh_server::SshServer;
 
 /// Programs of the machine that the lab runs, and the Debian packages they are in.
@@ -54,8 +55,28 @@ pub const TOOLS: &[(&str, &str)] = &[
 /// Which release plays which part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pairing {
-    /// The one with Docker and the driver; the SSH server runs the other.
+    /// The one with Docker and the driver; the SSH server runs another.
     pub docker_host: Release,
+    /// What is installed there before a test does anything.
+    pub kind: Kind,
+}
+
+impl Pairing {
+    /// Docker is there, the driver is not.
+    pub const fn full(docker_host: Release) -> Self {
+        Self { docker_host, kind: Kind::Full }
+    }
+
+    /// Neither is there.
+    pub const fn bare(docker_host: Release) -> Self {
+        Self { docker_host, kind: Kind::Bare }
+    }
+
+    /// What the hosts boot from.
+    const fn roots(self) -> [Root; 2] {
+        let Self { docker_host, kind } = self;
+        [Root { release: docker_host, kind }, Root { release: docker_host.other(), kind: Kind::Full }]
+    }
 }
 
 impl fmt::Display for Pairing {
@@ -75,8 +96,14 @@ pub struct Lab {
 }
 
 /// What must be done with the machine's network, before the namespaces: the root file systems.
-pub fn prepare() -> Result<(), String> {
-    roots::prepare().map_err(|error| format!("{error:#}"))
+pub fn prepare(pairings: &[Pairing]) -> Result<(), String> {
+    let mut roots = Vec::new();
+    for root in pairings.iter().flat_map(|pairing| pairing.roots()) {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    roots::prepare(&roots).map_err(|error| format!("{error:#}"))
 }
 
 /// Removes what a killed run left outside the namespaces.
@@ -85,20 +112,22 @@ pub fn sweep() {
 }
 
 impl Lab {
-    /// Boots both hosts, wires them up, and loads the image into Docker. The driver is not installed yet.
+    /// Boots both hosts, wires them up, and loads the image into Docker, if that is there. The driver is not installed
+    /// yet.
     pub fn start(pairing: Pairing) -> Result<Self> {
         network::set_up()?;
         set_up_run_directory()?;
+        let [host, server] = pairing.roots();
         let host = Identity {
             name: "dockerhost",
             address: network::DOCKER_HOST,
-            release: pairing.docker_host,
+            root: host,
             masked: &["ssh.service", "ssh.socket"],
         };
         let server = Identity {
             name: "storage",
             address: network::SSH_SERVER,
-            release: pairing.docker_host.other(),
+            root: server,
             masked: &["docker.service", "docker.socket", "containerd.service"],
         };
         let (host, server) = thread::scope(|scope| {
@@ -109,6 +138,9 @@ impl Lab {
         let server = server.map_err(|_| anyhow!("the boot of the SSH server panicked"))??;
         let lab = Self { host: host?, server: SshServer::new(server) };
         lab.wire_up().context("wiring up the lab")?;
+        if pairing.kind == Kind::Full {
+            lab.import_image()?;
+        }
         Ok(lab)
     }
 
@@ -116,8 +148,7 @@ impl Lab {
         let keygen = "install -d -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -C root@dockerhost -f ~/.ssh/id_ed25519";
         self.host.sh(keygen)?;
         let key = self.host.sh("cat ~/.ssh/id_ed25519.pub")?;
-        self.server.set_up(&key)?;
-        self.import_image()
+        self.server.set_up(&key)
     }
 }
 

@@ -9,10 +9,20 @@ pub enum Release {
     Bookworm,
     /// Debian 13: systemd 257, Docker 26.1.
     Trixie,
+    /// What Debian 14 will be: systemd 262, Docker 28.5 when this was written. Only packages are tried on it.
+    Forky,
 }
 
-/// What every guest has: the package's dependencies, Docker, an SSH server, a static busybox for images, and what the
-/// documentation speaks of.
+/// What is installed on a host before a test does anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// All that the tests of the driver need, Docker among it.
+    Full,
+    /// What the packages depend on and what installs them. Docker's packages lie beside, not installed.
+    Bare,
+}
+
+/// What every guest has: the package's dependencies, an SSH client, and a static busybox for images.
 const COMMON: &[&str] = &[
     "systemd",
     "systemd-sysv",
@@ -23,56 +33,69 @@ const COMMON: &[&str] = &[
     "fuse3",
     "sshfs",
     "openssh-client",
-    "openssh-server",
-    "docker.io",
     "procps",
     "busybox-static",
-    // What reads the metrics.
-    "prometheus-node-exporter",
     "curl",
-    "bash-completion",
     "mandoc",
 ];
 
+/// An SSH server and what the documentation speaks of.
+const FULL: &[&str] = &["openssh-server", "prometheus-node-exporter", "bash-completion"];
+
+/// The package managers of other families, and what checks signatures.
+const BARE: &[&str] = &["rpm", "dnf", "gpgv"];
+
 impl Release {
-    /// Both, in the order they appeared.
-    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+    /// All, in the order they appeared.
+    pub const ALL: [Self; 3] = [Self::Bookworm, Self::Trixie, Self::Forky];
 
     /// Debian's name of it.
     pub const fn codename(self) -> &'static str {
         match self {
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
+            Self::Forky => "forky",
         }
     }
 
-    /// The other one.
+    /// Another one, for the SSH server.
     pub const fn other(self) -> Self {
         match self {
             Self::Bookworm => Self::Trixie,
-            Self::Trixie => Self::Bookworm,
+            Self::Trixie | Self::Forky => Self::Bookworm,
         }
     }
 
     /// What debootstrap installs.
-    pub fn packages(self) -> Vec<&'static str> {
-        let own: &[&str] = match self {
-            Self::Bookworm => &[],
-            // docker-cli is no longer pulled in by docker.io. The docker-compose of Debian 12 is another program, in Python,
-            // and its podman one that debootstrap cannot configure.
-            Self::Trixie => &["docker-cli", "docker-compose", "podman"],
+    pub fn packages(self, kind: Kind) -> Vec<&'static str> {
+        let own: &[&str] = match (self, kind) {
+            // The docker-compose of Debian 12 is another program, in Python, and its podman one that debootstrap cannot
+            // configure.
+            (Self::Trixie, Kind::Full) => &["docker-compose", "podman"],
+            _ => &[],
         };
-        [COMMON, own].concat()
+        match kind {
+            Kind::Full => [COMMON, FULL, self.docker(), own].concat(),
+            Kind::Bare => [COMMON, BARE].concat(),
+        }
+    }
+
+    /// The packages that are Docker. docker-cli is no longer pulled in by docker.io.
+    pub const fn docker(self) -> &'static [&'static str] {
+        match self {
+            Self::Bookworm => &["docker.io"],
+            Self::Trixie | Self::Forky => &["docker.io", "docker-cli"],
+        }
     }
 
     /// `volume-subpath` is of Docker 26.
     pub const fn knows_subpaths(self) -> bool {
-        matches!(self, Self::Trixie)
+        matches!(self, Self::Trixie | Self::Forky)
     }
 
-    /// systemd 257 refuses to boot on a version 1 cgroup hierarchy; 252 takes what the machine has.
+    /// systemd since 257 refuses to boot on a version 1 cgroup hierarchy; 252 takes what the machine has.
     pub const fn needs_unified_cgroups(self) -> bool {
-        matches!(self, Self::Trixie)
+        matches!(self, Self::Trixie | Self::Forky)
     }
 
     /// Lines for `sshd_config`. OpenSSH since 9.8 locks out an address after failed logins, and the tests
@@ -80,7 +103,7 @@ impl Release {
     pub const fn sshd_config(self) -> &'static str {
         match self {
             Self::Bookworm => "MaxStartups 100\n",
-            Self::Trixie => "MaxStartups 100\nPerSourcePenalties no\n",
+            Self::Trixie | Self::Forky => "MaxStartups 100\nPerSourcePenalties no\n",
         }
     }
 }

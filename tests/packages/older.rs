@@ -1,0 +1,53 @@
+//! The package once more, as a version before this one whose config.toml differs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::lab::dirs;
+use crate::lab::guest::Guest;
+
+/// Its version.
+pub const VERSION: &str = "0.0.9";
+
+/// A line that its config.toml has and later ones have not.
+pub const LINE: &str = "# from the older package";
+
+/// Where [`build`] leaves it.
+pub fn rpm() -> PathBuf {
+    dirs::packages().join(format!("older/sshfs-docker-{VERSION}-1.x86_64.rpm"))
+}
+
+/// Builds the rpm as `make packages` built `current`, of the same tree.
+pub fn build(current: &Path) -> Result<()> {
+    let (packages, older) = (dirs::packages(), dirs::packages().join("older"));
+    let tree = older.join("tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    fs::create_dir_all(&older)?;
+    run(Command::new("cp").arg("-a").args([packages.join("tree/amd64"), tree.clone()]))?;
+    let config = tree.join("etc/sshfs-docker/config.toml");
+    fs::write(&config, fs::read_to_string(&config)? + LINE + "\n")?;
+    let top = current.ancestors().nth(3).context("a package outside of target/packages")?;
+    run(Command::new(top.join("packaging/rpm/build")).args([VERSION, "amd64"]).arg(&tree).arg(&older))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
+}
+
+/// Makes the Debian package in a guest: dpkg-deb packs what it has unpacked.
+pub fn repack(guest: &Guest, current: &str, older: &str) -> Result<()> {
+    guest.sh(&format!(
+        "cd /var/tmp; rm -rf older; dpkg-deb --raw-extract {current} older
+         sed -i 's/^Version: .*/Version: {VERSION}/' older/DEBIAN/control
+         echo '{LINE}' >> older/etc/sshfs-docker/config.toml
+         dpkg-deb -Znone --build older {older}; rm -rf older"
+    ))?;
+    Ok(())
+}
