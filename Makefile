@@ -70,6 +70,10 @@ packages: tools-packages ## deb and rpm for amd64 and arm64, in target/packages 
 deb: tools-deb ## The Debian package for this machine alone
 	packaging/build deb $$(dpkg --print-architecture)
 
+.PHONY: dist
+dist: tools-rust ## The source tarball for distributors, with all crates, in target/dist
+	packaging/dist
+
 .PHONY: repo
 repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=FINGERPRINT [URL=https://...]
 	@packaging/repo '$(KEY)' '$(URL)'
