@@ -79,7 +79,7 @@ repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=
 	@packaging/repo '$(KEY)' '$(URL)'
 
 .PHONY: man
-man: tools-rust ## Write what man/ and completions/ take from the source anew; a unit test tells when
+man: tools-rust ## Write anew what man/, completions/ and debian/copyright take from the code; a unit test tells when
 	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
 
 .PHONY: lint

@@ -1,6 +1,6 @@
 //! The manual: what the man pages and the completions say about options and commands is generated from the code, and these
-//! tests fail where it is not what is there. `make man` writes it anew. The documentation is looked through here, and gone
-//! through by the lab.
+//! tests fail where it is not what is there. `make man` writes it anew, and with it the licences that the packages carry. The
+//! documentation is looked through here, and gone through by the lab.
 //!
 //! The generated files are kept, so that a package needs no further tools to be built.
 
@@ -8,6 +8,7 @@ mod commands;
 mod completions;
 mod documentation;
 mod installation;
+mod licences;
 mod mdoc;
 mod options;
 #[path = "../support/pages.rs"]
