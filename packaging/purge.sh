@@ -1,5 +1,5 @@
 # Forgets the volumes of this host and ends mounts that containers still use: postrm purge, and by hand where packages
-# are not purged (docs/removing.md). Nothing on a server is touched: mounts are taken away first, and directories are
+# are not purged (docs/packages.md). Nothing on a server is touched: mounts are taken away first, and directories are
 # removed with rmdir alone, which fails on what is still mounted.
 state=/var/lib/sshfs-docker
 runtime=/run/sshfs-docker

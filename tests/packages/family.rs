@@ -132,7 +132,7 @@ impl Site {
         })
     }
 
-    /// Removes the package and all that it knew, as docs/removing.md says.
+    /// Removes the package and all that it knew, as docs/packages.md says.
     pub fn purge(&self) -> Result<()> {
         self.host
             .sh(match self.family {
