@@ -552,8 +552,18 @@ mod tests {
         proptest::collection::btree_map(proptest::sample::select(names), text, 0..4)
     }
 
+    /// So many that the rare texts come; `PROPTEST_CASES` has the last word, as for other properties.
+    fn many() -> ProptestConfig {
+        let usual = ProptestConfig::default();
+        if std::env::var_os("PROPTEST_CASES").is_some() {
+            usual
+        } else {
+            ProptestConfig { cases: 4_000, ..usual }
+        }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4_000))]
+        #![proptest_config(many())]
 
         #[test]
         fn sshfs_reads_the_planned_settings_and_no_others(

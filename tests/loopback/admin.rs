@@ -501,7 +501,7 @@ fn doctor_and_metrics_make_nothing_on_a_host_without_a_driver() {
     fs::create_dir_all(path("lib/volumes")).unwrap();
     fs::write(path("lib/volumes/data.json"), "{").unwrap();
     let run = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
+        let mut command = Command::new(crate::program());
         let layout = [("--configuration", "etc"), ("--state", "lib"), ("--runtime", "run")];
         command.args(arguments).args(layout.map(|(option, name)| [option.to_owned(), path(name)]).concat());
         command.output().expect("the program runs")

@@ -47,7 +47,7 @@ fn command(world: &World, options: &[(&str, &str)], flags: &[&str]) -> Command {
     let mut all: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     all.retain(|(name, _)| !options.iter().any(|(other, _)| other == name));
     all.extend(options.iter().filter(|(_, value)| *value != ABSENT));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
+    let mut command = Command::new(crate::program());
     command.arg("check").arg("--configuration").arg(world.path("etc")).arg("--state").arg(world.path("lib"));
     command.arg("--runtime").arg(world.path("run")).args(flags);
     for (name, value) in all {

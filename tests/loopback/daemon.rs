@@ -78,8 +78,9 @@ impl Daemon {
         };
         command
             .args(["sh", "-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec \"$@\"", "sh"])
-            .args([env!("CARGO_BIN_EXE_sshfs-docker"), "serve"])
+            .arg(crate::program())
             .args([
+                "serve",
                 "--configuration",
                 &self.path("etc"),
                 "--state",

@@ -71,7 +71,7 @@ impl Old {
     }
 
     fn command(&self, flags: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
+        let mut command = Command::new(crate::program());
         command.arg("import").args(flags).arg("--plugins").arg(self.plugins());
         command.arg("--configuration").arg(self.world.path("etc")).arg("--state").arg(self.world.path("lib"));
         command.arg("--runtime").arg(self.world.path("run")).arg("--socket").arg(self.world.daemon.socket());

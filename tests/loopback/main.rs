@@ -19,6 +19,8 @@ mod model;
 mod sftp;
 #[path = "../support/sshfs_command.rs"]
 mod sshfs_command;
+#[path = "../support/trials.rs"]
+mod trials;
 
 mod daemon;
 mod host;
@@ -48,24 +50,19 @@ mod secrets;
 mod status;
 mod volumes;
 
-use libtest_mimic::{Arguments, Trial};
-use std::process::ExitCode;
+use libtest_mimic::Arguments;
+use std::{path::Path, process::ExitCode};
+use trials::cases;
 
 const TIER: isolation::Tier = isolation::Tier {
     name: "loopback",
     tools: &[("sshfs", "sshfs"), ("ssh", "openssh-client"), ("sshd", "openssh-server")],
 };
 
-/// Makes trials of functions, with their names.
-macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
-        /// The cases of this file.
-        pub fn cases() -> Vec<(&'static str, fn())> {
-            vec![$((stringify!($name), $name as fn())),+]
-        }
-    };
+/// The program under test.
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sshfs-docker"))
 }
-pub(crate) use cases;
 
 fn main() -> ExitCode {
     if let Some(code) = sftp::serve_if_asked() {
@@ -109,15 +106,7 @@ fn run() -> ExitCode {
         ("secrets", secrets::cases()),
         ("status", status::cases()),
     ];
-    let trials = themes.into_iter().flat_map(|(theme, cases)| {
-        cases.into_iter().map(move |(name, case)| {
-            Trial::test(name, move || {
-                case();
-                Ok(())
-            })
-            .with_kind(theme)
-        })
-    });
+    let trials = themes.into_iter().flat_map(|(theme, cases)| trials::of(theme, cases));
     let trials = trials.chain(causes::trials());
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

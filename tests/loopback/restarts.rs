@@ -100,7 +100,7 @@ fn a_mistake_in_the_configuration_is_named_and_docker_gets_its_answers() {
 }
 
 fn without_a_socket_the_error_names_the_unit() {
-    let output = Command::new(env!("CARGO_BIN_EXE_sshfs-docker")).arg("serve").output().unwrap();
+    let output = Command::new(crate::program()).arg("serve").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(
         !output.status.success() && text.contains("systemctl enable --now sshfs-docker.socket"),
@@ -110,7 +110,7 @@ fn without_a_socket_the_error_names_the_unit() {
 
 /// A daemon without activation on the directories of `world`.
 fn serve(world: &World) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sshfs-docker"));
+    let mut command = Command::new(crate::program());
     command.arg("serve").arg("--socket").arg(world.path("other.sock"));
     command.arg("--configuration").arg(world.path("etc")).arg("--state").arg(world.path("lib"));
     command.arg("--runtime").arg(world.path("run")).stdin(File::open("/dev/null").unwrap());

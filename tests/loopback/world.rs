@@ -179,7 +179,7 @@ impl World {
     }
 
     fn start_admin(&self, arguments: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_sshfs-docker"))
+        Command::new(crate::program())
             .args(arguments)
             .arg("--socket")
             .arg(self.daemon.socket())
