@@ -9,6 +9,7 @@ mod isolation;
 #[path = "../support/lab/mod.rs"]
 mod lab;
 
+mod contents;
 mod family;
 mod installing;
 mod older;
@@ -92,7 +93,16 @@ fn run_cases() -> ExitCode {
 }
 
 fn trials(stage: &Arc<Mutex<Stage>>) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let targets = [("amd64", "x86_64-unknown-linux-musl"), ("arm64", "aarch64-unknown-linux-musl")];
+    let mut trials: Vec<_> = targets
+        .map(|(architecture, target)| {
+            let name = format!("{architecture}::the_program_lists_the_crates_in_it");
+            Trial::test(name, move || {
+                let listed = contents::the_program_lists_the_crates_in_it(architecture, target);
+                listed.map_err(|error| format!("{error:#}").into())
+            })
+        })
+        .into();
     for release in Release::ALL {
         for family in Family::ALL {
             for (theme, cases) in THEMES {
