@@ -150,7 +150,7 @@ impl Site {
             Family::Deb => {
                 "dpkg-query --show --showformat '${db:Status-Abbrev}${Version}' sshfs-docker 2>/dev/null | sed -n 's/^ii *//p'"
             }
-            Family::Rpm => "rpm --query --queryformat '%{VERSION}' sshfs-docker 2>/dev/null || :",
+            Family::Rpm => "rpm --query --quiet sshfs-docker && rpm --query --queryformat '%{VERSION}' sshfs-docker || :",
         })
     }
 
@@ -168,12 +168,23 @@ impl Site {
             .ok())
     }
 
-    /// Fails if anything of the package is left that systemd would see.
+    /// Fails if systemd still has a unit of the package. After a removal that is no purge, Debian remembers what was enabled:
+    /// the link of the socket stays, and leads nowhere.
     pub fn ensure_no_unit(&self) -> Result<()> {
-        let left = self.host.sh("systemctl list-unit-files --no-legend 'sshfs-docker*'
-             systemctl list-units --all --no-legend 'sshfs-docker*'
-             find /etc/systemd /run/systemd/system /usr/lib/systemd -name '*sshfs-docker*'")?;
+        let left = self.host.sh("systemctl list-unit-files --no-legend 'sshfs-docker*' || :
+             systemctl list-units --all --no-legend 'sshfs-docker*' | grep -v ' not-found ' || :
+             find /run/systemd/system /usr/lib/systemd -name '*sshfs-docker*'")?;
         ensure!(left.is_empty(), "systemd still has: {left}");
+        Ok(())
+    }
+
+    /// Fails if a file is left that belongs to the package or that it has made.
+    pub fn ensure_no_file(&self) -> Result<()> {
+        let left = self.host.sh(
+            "ls -d /etc/sshfs-docker /etc/docker/plugins /var/lib/sshfs-docker /run/sshfs-docker* 2>/dev/null || :
+             find /etc/systemd /usr /var/lib/systemd -name '*sshfs-docker*'",
+        )?;
+        ensure!(left.is_empty(), "left behind: {left}");
         Ok(())
     }
 }

@@ -115,12 +115,7 @@ fn purging_the_package_leaves_nothing_of_it_and_all_remote_files(site: &Site) ->
     volume.abandon();
     with_password.abandon();
     site.ensure_no_unit()?;
-    // rpm keeps edited settings, and nothing of the others.
-    let left = site.host.sh(
-        "ls -d /etc/sshfs-docker /var/lib/sshfs-docker /run/sshfs-docker* /etc/docker/plugins/sshfs.spec \
-         /usr/bin/sshfs-docker 2>/dev/null || :",
-    )?;
-    ensure!(left.is_empty(), "left behind: {left}");
+    site.ensure_no_file()?;
     ensure!(site.server.sh("cat /srv/purged/file")? == "remote", "the remote file is gone");
     Ok(())
 }

@@ -47,9 +47,10 @@ fn serve(site: &Site) -> Result<()> {
     let archive = fs::read(archive())?;
     site.host.put("/var/tmp/repo.tar", &archive)?;
     site.host.sh(&format!(
-        "rm -rf {DIRECTORY}; mkdir {DIRECTORY}; tar -C {DIRECTORY} -xf /var/tmp/repo.tar
+        "systemctl stop repo 2>/dev/null || :
+         rm -rf {DIRECTORY}; mkdir {DIRECTORY}; tar -C {DIRECTORY} -xf /var/tmp/repo.tar
          rm -f /etc/apt/sources.list
-         systemctl is-active --quiet repo || systemd-run --quiet --unit repo busybox httpd -f -p {ADDRESS} -h {DIRECTORY}
+         systemd-run --quiet --unit repo busybox httpd -f -p {ADDRESS} -h {DIRECTORY}
          until curl -fs http://{ADDRESS}/sshfs-docker.asc > /dev/null; do sleep 0.1; done"
     ))?;
     Ok(())
