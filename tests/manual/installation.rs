@@ -25,6 +25,25 @@ fn installing_again_keeps_what_the_administrator_has_changed() {
     }
 }
 
+#[test]
+fn units_name_the_program_where_it_was_installed() {
+    let root = tempfile::tempdir().unwrap();
+    install(root.path(), None);
+    let usr = root.path().join("usr");
+    let units = usr.join("lib/systemd/system");
+    let (program, data) = (usr.join("bin/sshfs-docker"), usr.join("share/sshfs-docker"));
+    assert!(program.exists() && data.join("sshfs.spec").exists());
+    let unit = |name| fs::read_to_string(units.join(name)).unwrap();
+    assert!(unit("sshfs-docker.service").contains(&format!("ExecStart={} serve", program.display())));
+    assert!(unit("sshfs-docker.socket").contains(&format!("{}/sshfs.spec", data.display())));
+    for entry in fs::read_dir(&units).unwrap() {
+        let path = entry.unwrap().path();
+        let elsewhere =
+            path.is_file() && fs::read_to_string(&path).unwrap().contains("=/usr/bin/sshfs-docker");
+        assert!(!elsewhere, "{} names a program that is not there", path.display());
+    }
+}
+
 fn install(root: &Path, destination: Option<&Path>) {
     let output = Command::new("make")
         .current_dir(repository())
