@@ -103,7 +103,7 @@ fn packages_carry_the_licences_of_what_is_in_the_binary() {
 
 #[test]
 fn the_rpm_names_the_licences_of_what_is_in_the_binary() {
-    let spec = read("packaging/rpm/sshfs-docker.spec");
+    let spec = read("packaging/rpm/sshfs-docker.spec.in");
     let tag = spec.lines().find_map(|line| line.strip_prefix("License:")).map(str::trim);
     assert_eq!(tag, Some(&*expression()));
 }
