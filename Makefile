@@ -151,7 +151,8 @@ tools-deb: tools-rust
 tools-packages: tools-deb
 	@packaging/need rpmbuild:rpm zstd:zstd
 tools-check: tools-packages
-	@packaging/need lintian:lintian rpmlint:rpmlint piuparts:piuparts debootstrap:debootstrap unshare:util-linux
+	@packaging/need lintian:lintian rpmlint:rpmlint piuparts:piuparts debootstrap:debootstrap unshare:util-linux \
+		cpio:cpio
 tools-repo:
 	@packaging/need apt-ftparchive:apt-utils createrepo_c:createrepo-c rpmsign:rpm gpg:gpg gpg-agent:gpg-agent
 tools-test: tools-rust

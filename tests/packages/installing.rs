@@ -22,7 +22,7 @@ fn what_it_needs_must_be_there(site: &Site) -> Result<()> {
     if site.family == Family::Deb {
         let depends =
             site.host.sh(&format!("dpkg-deb --field {} Depends", site.package(Version::Current)))?;
-        for package in ["sshfs (>= 3.7)", "openssh-client", "systemd (>= 247)"] {
+        for package in ["sshfs (>= 3.7)", "openssh-client (>= 1:8.4)", "systemd (>= 247)", "fuse3", "dbus"] {
             ensure!(depends.contains(package), "it does not depend on {package}: {depends}");
         }
         return Ok(());

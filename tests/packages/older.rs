@@ -1,4 +1,5 @@
-//! The package once more, as a version before this one whose config.toml differs.
+//! The package once more, as a version before this one that differs where a version may: in a setting, in a unit, and in
+//! files that the later one does not have, Docker's link among them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,20 @@ pub const VERSION: &str = "0.0.9";
 /// A line that its config.toml has and later ones have not.
 pub const LINE: &str = "# from the older package";
 
+/// A file that it has and later ones have not.
+pub const FILE: &str = "/usr/share/sshfs-docker/older";
+
+/// Makes an installed tree that of the older package.
+fn changes(tree: &str) -> String {
+    format!(
+        "cd {tree}
+         echo '{LINE}' >> etc/sshfs-docker/config.toml
+         echo '{LINE}' >> usr/lib/systemd/system/sshfs-docker.service
+         touch .{FILE}
+         mkdir -p etc/docker/plugins; ln -s /usr/share/sshfs-docker/sshfs.spec etc/docker/plugins/sshfs.spec"
+    )
+}
+
 /// Where [`build`] leaves it.
 pub fn rpm() -> PathBuf {
     dirs::packages().join(format!("older/sshfs-docker-{VERSION}-1.x86_64.rpm"))
@@ -29,8 +44,7 @@ pub fn build(current: &Path) -> Result<()> {
     }
     fs::create_dir_all(&older)?;
     run(Command::new("cp").arg("-a").args([packages.join("tree/amd64"), tree.clone()]))?;
-    let config = tree.join("etc/sshfs-docker/config.toml");
-    fs::write(&config, fs::read_to_string(&config)? + LINE + "\n")?;
+    run(Command::new("sh").args(["-euc", &changes(&tree.display().to_string())]))?;
     let top = current.ancestors().nth(3).context("a package outside of target/packages")?;
     run(Command::new(top.join("packaging/rpm/build")).args([VERSION, "amd64"]).arg(&tree).arg(&older))
 }
@@ -46,8 +60,11 @@ pub fn repack(guest: &Guest, current: &str, older: &str) -> Result<()> {
     guest.sh(&format!(
         "cd /var/tmp; rm -rf older; dpkg-deb --raw-extract {current} older
          sed -i 's/^Version: .*/Version: {VERSION}/' older/DEBIAN/control
-         echo '{LINE}' >> older/etc/sshfs-docker/config.toml
-         dpkg-deb -Znone --build older {older}; rm -rf older"
+         (
+         {}
+         )
+         dpkg-deb -Znone --build older {older}; rm -rf older",
+        changes("/var/tmp/older")
     ))?;
     Ok(())
 }

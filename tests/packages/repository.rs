@@ -12,25 +12,31 @@ use crate::lab::dirs;
 crate::cases![
     the_package_comes_from_a_signed_repository_with_one_command,
     a_package_that_was_changed_on_the_way_is_refused,
+    a_repository_signed_with_another_key_is_refused,
 ];
 
 /// Where the guest serves it, for itself.
 const ADDRESS: &str = "127.0.0.1:8087";
 
-/// What serves it in the guest.
-const DIRECTORY: &str = "/var/tmp/repo";
+/// Where it is in the guest.
+const DIRECTORY: &str = "/var/tmp/repo/ours";
+
+/// The same packages, signed with another key.
+const FOREIGN: &str = "/var/tmp/repo/foreign";
 
 fn archive() -> PathBuf {
     dirs::packages().join("repo-under-test.tar")
 }
 
-/// Makes a key, and with it the repositories. gpg's agent ends with the namespace.
+/// Makes two keys, and repositories with each. gpg's agent ends with the namespace.
 pub fn build() -> Result<()> {
     let script = format!(
-        "export GNUPGHOME=$(mktemp -d); trap 'rm -rf $GNUPGHOME $made' EXIT; made=$(mktemp -d)
-         gpg --quiet --batch --passphrase '' --quick-generate-key test@packages.invalid rsa3072 sign never
-         packaging/repo test@packages.invalid http://{ADDRESS} $made/repo
-         tar -C $made/repo -cf '{}' .",
+        "export GNUPGHOME=$(mktemp -d); made=$(mktemp -d); trap 'rm -rf $GNUPGHOME $made' EXIT
+         for name in ours foreign; do
+             gpg --quiet --batch --passphrase '' --quick-generate-key $name@packages.invalid rsa3072 sign never
+             packaging/repo $name@packages.invalid http://{ADDRESS} $made/$name
+         done
+         tar -C $made -cf '{}' .",
         archive().display()
     );
     let output = Command::new("unshare")
@@ -48,7 +54,7 @@ fn serve(site: &Site) -> Result<()> {
     site.host.put("/var/tmp/repo.tar", &archive)?;
     site.host.sh(&format!(
         "systemctl stop repo 2>/dev/null || :
-         rm -rf {DIRECTORY}; mkdir {DIRECTORY}; tar -C {DIRECTORY} -xf /var/tmp/repo.tar
+         rm -rf /var/tmp/repo; mkdir /var/tmp/repo; tar -C /var/tmp/repo -xf /var/tmp/repo.tar
          rm -f /etc/apt/sources.list
          systemd-run --quiet --unit repo busybox httpd -f -p {ADDRESS} -h {DIRECTORY}
          until curl -fs http://{ADDRESS}/sshfs-docker.asc > /dev/null; do sleep 0.1; done"
@@ -90,10 +96,26 @@ fn a_package_that_was_changed_on_the_way_is_refused(site: &Site) -> Result<()> {
          done
          rm -f /var/cache/apt/archives/sshfs-docker*; rm -rf /var/cache/dnf"
     ))?;
-    let refused = site.host.try_sh(match site.family {
-        Family::Deb => INSTALL_WITH_APT,
-        Family::Rpm => INSTALL_WITH_DNF,
-    })?;
+    ensure_refused(site, ["Hash Sum mismatch", "checksum"])
+}
+
+fn a_repository_signed_with_another_key_is_refused(site: &Site) -> Result<()> {
+    serve(site)?;
+    site.host.sh(&format!(
+        "rm -rf {DIRECTORY}/apt {DIRECTORY}/dnf; mv {FOREIGN}/apt {FOREIGN}/dnf {DIRECTORY}
+         rm -rf /var/cache/dnf /var/lib/apt/lists/*"
+    ))?;
+    ensure_refused(site, ["NO_PUBKEY", "GPG"])
+}
+
+/// Fails unless apt, or dnf, refuses to install, in these words.
+fn ensure_refused(site: &Site, [apt, dnf]: [&str; 2]) -> Result<()> {
+    let (script, words) = match site.family {
+        Family::Deb => (INSTALL_WITH_APT, apt),
+        Family::Rpm => (INSTALL_WITH_DNF, dnf),
+    };
+    let refused = site.host.try_sh(&format!("exec 2>&1; {script}"))?;
     ensure!(!refused.ok() && site.installed_version()?.is_empty(), "it was installed: {refused}");
+    ensure!(refused.stdout.contains(words), "not refused for its signature or checksum: {refused}");
     Ok(())
 }

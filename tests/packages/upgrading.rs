@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 
 use crate::family::{Family, Site, Version};
-use crate::lab::driver::SOCKET;
+use crate::lab::driver::{SERVICE, SOCKET};
 use crate::lab::{Volume, Writer};
 use crate::older;
 
@@ -22,6 +22,14 @@ fn what_is_edited_stays_and_what_is_not_is_replaced(site: &Site) -> Result<()> {
     ensure!(has_older_line(config)?, "the older package has the same config.toml");
     site.install(Version::Current)?;
     ensure!(!has_older_line(config)?, "what nobody has edited was not replaced");
+    let left = site.host.sh(&format!("ls {} 2>/dev/null || :", older::FILE))?;
+    ensure!(left.is_empty(), "a file of the older package was left: {left}");
+    ensure!(site.has_spec()?, "the link that the older package owned took Docker's way to the driver along");
+    let reload = site.property(SERVICE, "NeedDaemonReload")?;
+    ensure!(
+        reload == "no" && !has_older_line("$(systemctl show --value -p FragmentPath sshfs-docker.service)")?,
+        "the unit is the older one"
+    );
 
     site.host.sh(&format!("echo '# edited' >> {config}; echo '# edited' >> {ssh_config}"))?;
     for version in [Version::Older, Version::Current, Version::Current] {

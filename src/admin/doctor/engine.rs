@@ -55,11 +55,13 @@ fn ours() -> PathBuf {
 
 /// `ours` is a link, which Docker does not see where it leads nowhere.
 fn judge_missing(ours: &Path) -> Finding {
-    let lack = if ours.is_symlink() { "is a link that leads nowhere" } else { "is missing" };
-    Finding::problem(
-        format!("{} {lack}: Docker does not find the driver", ours.display()),
-        format!("systemctl restart {SOCKET}"),
-    )
+    let restart = format!("systemctl restart {SOCKET}");
+    let (lack, remedy) = if ours.is_symlink() {
+        ("is a link that leads nowhere", format!("rm {}; {restart}", ours.display()))
+    } else {
+        ("is missing", restart)
+    };
+    Finding::problem(format!("{} {lack}: Docker does not find the driver", ours.display()), remedy)
 }
 
 fn judge_spec(used: &Path, content: &str, socket: &Path) -> Finding {
