@@ -27,12 +27,15 @@ pub enum Contestant {
     Sshfs,
     /// rclone with the defaults of `rclone serve docker`, which has no cache for files.
     Rclone,
+    /// The same with a cache, without which it cannot do much; what is written arrives some time later.
+    RcloneCache,
     /// What the link, the server or the disk gives.
     Limit,
 }
 
 /// What mounts, as a user would choose.
-pub const MOUNTING: [Contestant; 3] = [Contestant::Ours, Contestant::Sshfs, Contestant::Rclone];
+pub const MOUNTING: [Contestant; 4] =
+    [Contestant::Ours, Contestant::Sshfs, Contestant::Rclone, Contestant::RcloneCache];
 
 /// The end of a broken run, and no promise.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +47,7 @@ impl Contestant {
             Self::OurOptions => "sshfs, same options",
             Self::Sshfs => "sshfs",
             Self::Rclone => "rclone",
+            Self::RcloneCache => "rclone, cache full",
             Self::Limit => "limit",
         }
     }
@@ -124,7 +128,7 @@ impl<'a> Mounted<'a> {
                 command.args(["-o", "UserKnownHostsFile=/dev/null"]);
                 command
             }
-            Contestant::Rclone => return self.mount_with_rclone(directory, &port),
+            Contestant::Rclone | Contestant::RcloneCache => return self.mount_with_rclone(directory, &port),
             Contestant::Limit => bail!("mounts nothing"),
         };
         let begun = Instant::now();
@@ -141,7 +145,12 @@ impl<'a> Mounted<'a> {
         command.arg("mount").arg(format!(":sftp:{}", directory.display())).arg(&self.path);
         command.args(["--config", "", "--allow-other", "--sftp-host", "127.0.0.1", "--sftp-port", port]);
         command.args(["--sftp-user", REMOTE_USER]).arg("--sftp-key-file").arg(self.stage.key());
-        command.arg("--cache-dir").arg(self.stage.world.path("rclone-cache"));
+        // Of its own for each mount: nothing may be there already.
+        command.arg("--cache-dir").arg(self.path.with_extension("cache"));
+        if self.contestant == Contestant::RcloneCache {
+            // It would wait for 5 s before it begins to write.
+            command.args(["--vfs-cache-mode", "full", "--vfs-write-back", "0s"]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let begun = Instant::now();
         let process = self.process.insert(command.spawn().context("rclone (apt install rclone)")?);
@@ -184,6 +193,7 @@ impl<'a> Mounted<'a> {
             }
             _ = process.kill();
             process.wait()?;
+            _ = fs::remove_dir_all(self.path.with_extension("cache"));
         }
         let text = self.path.to_string_lossy().into_owned();
         wait_for(|| self.stage.world.processes(&text).is_empty(), "sshfs has ended");

@@ -2,13 +2,16 @@
 
 use crate::{
     contestant::{Contestant, MOUNTING, Mounted},
-    control, processes, program,
+    control,
+    data::arrived,
+    processes, program,
     results::{Results, What},
     stage::{Stage, random_bytes, serve_file},
     target,
 };
 use anyhow::{Result, ensure};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     os::fd::OwnedFd,
@@ -18,7 +21,7 @@ use std::{
 pub fn run(stage: &mut Stage, results: &mut Results) {
     sizes(results);
     let most = stage.settings.volumes.iter().copied().max().unwrap_or_default();
-    for count in [1, 100, most] {
+    for count in BTreeSet::from([0, 100, most]) {
         control::fill(stage, count).expect("volumes");
         // What it needs to tell all.
         stage.world.client().list();
@@ -68,25 +71,24 @@ fn many_mounts(stage: &Stage, results: &mut Results) -> Result<()> {
 fn per_mount(stage: &Stage, results: &mut Results) {
     let directory = stage.on_server("cost");
     serve_file(&directory.join("big"), stage.settings.file).expect("a file on the server");
-    let rounds = stage.settings.rounds;
     let mount = |contestant| {
         let before = processes::all();
         let mounted = Mounted::new(stage, contestant, "cost", &directory, Duration::ZERO)?;
         Ok::<_, anyhow::Error>((mounted, processes::new_since(&before)))
     };
     let row = |task: &str, unit| What::new(task, "one mount", unit);
-    results.compare(row("memory (PSS) of its processes", "MiB"), &MOUNTING, rounds, |contestant| {
+    results.compare(row("memory (PSS) of its processes", "MiB"), &MOUNTING, |contestant| {
         let (_mounted, pids) = mount(contestant)?;
         ensure!(!pids.is_empty(), "no process");
         Ok(pids.into_iter().map(processes::pss).sum())
     });
-    results.compare(row("processor per GiB read", "s"), &MOUNTING, rounds, |contestant| {
+    results.compare(row("processor per GiB read", "s"), &MOUNTING, |contestant| {
         let (mounted, pids) = mount(contestant)?;
         let before = processes::cpu_seconds(&pids);
         let bytes = io::copy(&mut File::open(mounted.path.join("big"))?, &mut io::sink())?;
         Ok((processes::cpu_seconds(&pids) - before) / gibibytes(bytes))
     });
-    results.compare(row("processor per GiB written", "s"), &MOUNTING, rounds, |contestant| {
+    results.compare(row("processor per GiB written", "s"), &MOUNTING, |contestant| {
         let (mounted, pids) = mount(contestant)?;
         let before = processes::cpu_seconds(&pids);
         let mut file = File::create(mounted.path.join("written"))?;
@@ -96,6 +98,7 @@ fn per_mount(stage: &Stage, results: &mut Results) {
             bytes += noise.len() as u64;
         }
         nix::unistd::close(OwnedFd::from(file))?;
+        arrived(&directory.join("written"), bytes)?;
         let spent = processes::cpu_seconds(&pids) - before;
         fs::remove_file(directory.join("written"))?;
         Ok(spent / gibibytes(bytes))

@@ -42,6 +42,7 @@ mod plot;
 mod processes;
 mod report;
 mod results;
+mod semantics;
 mod settings;
 mod stage;
 
@@ -76,6 +77,7 @@ const GROUPS: &[Group] = &[
     ("mounting", mounting::run),
     ("data", data::run),
     ("metadata", metadata::run),
+    ("semantics", semantics::run),
     ("cost", cost::run),
 ];
 
@@ -132,7 +134,7 @@ fn chosen(arguments: impl Iterator<Item = String>) -> Result<Vec<Group>, String>
 
 fn run(groups: &[Group]) -> ExitCode {
     let settings = Settings::from_environment();
-    let mut results = Results::default();
+    let mut results = Results::new(&settings);
     for (name, group) in groups {
         let begun = Instant::now();
         results.begin(name);

@@ -78,6 +78,7 @@ fn colour(contestant: Contestant) -> &'static str {
         Contestant::OurOptions => "#9ecae1",
         Contestant::Sshfs => "#ff7f0e",
         Contestant::Rclone => "#2ca02c",
+        Contestant::RcloneCache => "#98df8a",
         Contestant::Limit => "#999999",
     }
 }

@@ -4,14 +4,21 @@ use crate::{
     contestant::Contestant,
     plot,
     results::{Outcome, Results, Row},
+    semantics::WORKS,
     settings::Settings,
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{fmt::Write, fs, path::Path};
 
-const ALL: [Contestant; 5] =
-    [Contestant::Ours, Contestant::OurOptions, Contestant::Sshfs, Contestant::Rclone, Contestant::Limit];
+const ALL: [Contestant; 6] = [
+    Contestant::Ours,
+    Contestant::OurOptions,
+    Contestant::Sshfs,
+    Contestant::Rclone,
+    Contestant::RcloneCache,
+    Contestant::Limit,
+];
 
 /// Writes `report.md`, `report.json` and `GROUP.svg`, and returns the text.
 pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result<String> {
@@ -19,7 +26,10 @@ pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result
     let mut text = head(settings);
     for (group, rows) in by_group(&results.rows) {
         text += &table(group, rows);
-        fs::write(directory.join(format!("{group}.svg")), plot::chart(group, rows))?;
+        // Of what works or not, there is nothing to draw.
+        if rows.iter().any(|row| row.what.unit != WORKS) {
+            fs::write(directory.join(format!("{group}.svg")), plot::chart(group, rows))?;
+        }
     }
     fs::write(directory.join("report.md"), &text)?;
     let rows: Vec<_> = results.rows.iter().map(as_json).collect();
@@ -34,15 +44,13 @@ fn by_group(rows: &[Row]) -> impl Iterator<Item = (&str, &[Row])> {
 }
 
 fn head(settings: &Settings) -> String {
-    let mut text = format!(
-        "# Benchmark\n\n{}. Medians of {} rounds after a warm-up, and in parentheses the smallest and the largest value.\n",
-        machine(),
-        settings.rounds
-    );
-    if settings.quick {
-        text += "\nA quick run, which shows that the benches run: these numbers mean nothing.\n";
-    }
-    text
+    let mut text = format!("# Benchmark\n\n{}. ", machine());
+    text += if settings.quick {
+        "A quick run, which shows that the benches run: these numbers mean nothing."
+    } else {
+        "Medians of several rounds after a warm-up, and in parentheses the smallest and the largest value."
+    };
+    text + "\n"
 }
 
 /// What it was measured on.
@@ -78,6 +86,7 @@ fn table(group: &str, rows: &[Row]) -> String {
                     });
                     format!("fails [{}]", place + 1)
                 }
+                Some(Outcome::Measured(_)) if row.what.unit == WORKS => "yes".to_owned(),
                 Some(Outcome::Measured(values)) => value(values),
             };
             _ = write!(text, " {cell} |");

@@ -1,6 +1,6 @@
 //! What was measured, and comparing contestants round by round.
 
-use crate::contestant::Contestant;
+use crate::{contestant::Contestant, settings::Settings};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -60,9 +60,16 @@ pub struct Row {
 pub struct Results {
     pub rows: Vec<Row>,
     group: String,
+    rounds: usize,
+    warm_up: bool,
 }
 
 impl Results {
+    /// None yet; a quick run has no time for a warm-up.
+    pub fn new(settings: &Settings) -> Self {
+        Self { rounds: settings.rounds, warm_up: !settings.quick, ..Self::default() }
+    }
+
     /// What follows is of this group.
     pub fn begin(&mut self, group: &str) {
         group.clone_into(&mut self.group);
@@ -74,12 +81,11 @@ impl Results {
         &mut self,
         what: What,
         contestants: &[Contestant],
-        rounds: usize,
         mut measure: impl FnMut(Contestant) -> Result<f64>,
     ) {
         let mut outcomes: BTreeMap<_, _> =
             contestants.iter().map(|contestant| (*contestant, Outcome::Measured(Vec::new()))).collect();
-        for round in 0..=rounds {
+        for round in usize::from(!self.warm_up)..=self.rounds {
             for (contestant, outcome) in &mut outcomes {
                 let Outcome::Measured(values) = outcome else { continue };
                 match measure(*contestant) {

@@ -72,17 +72,17 @@ impl Settings {
         Self {
             quick: true,
             rounds: 1,
-            round_trips: [0, 5].map(Duration::from_millis).into(),
-            near_and_far: [0, 5].map(Duration::from_millis),
+            round_trips: vec![Duration::from_millis(2)],
+            near_and_far: [0, 2].map(Duration::from_millis),
             file: 4 * MIB,
             one_of_four: MIB,
             patience: Duration::from_millis(500),
-            random: Duration::from_millis(100),
+            random: Duration::from_millis(50),
             volumes: vec![10, 100],
             mounts: 3,
             calls: 20,
             listed: vec![50],
-            small_files: [20, 5],
+            small_files: [10, 5],
             transactions: 3,
         }
     }
