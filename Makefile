@@ -142,8 +142,12 @@ soak: tools-lab deb ## Two hundred callers for ten minutes on each release, then
 demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
 	@$(CARGO) test --locked --quiet --test demo
 
+.PHONY: bench
+bench: tools-bench build ## Measure beside sshfs, rclone and ssh, into target/bench; GROUPS="data control" chooses (root, /dev/fuse)
+	@$(CARGO) test --locked --quiet --test bench -- $(GROUPS)
+
 # What the targets need from apt; each does nothing where it is there already.
-.PHONY: tools-rust tools-deb tools-packages tools-repo tools-check tools-test tools-arm64 tools-lab
+.PHONY: tools-rust tools-deb tools-packages tools-repo tools-check tools-test tools-arm64 tools-lab tools-bench
 tools-rust:
 	@packaging/rust
 tools-deb: tools-rust
@@ -161,6 +165,8 @@ tools-test: tools-rust
 tools-arm64: tools-test
 	@packaging/target aarch64-unknown-linux-musl
 	@packaging/need qemu-aarch64-static:qemu-user-static dpkg-deb:dpkg
+tools-bench: tools-test
+	@packaging/need rclone:rclone git:git sqlite3:sqlite3
 tools-lab: tools-test
 	@packaging/need systemd-nspawn:systemd-container debootstrap:debootstrap
 

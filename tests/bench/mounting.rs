@@ -1,0 +1,70 @@
+//! Group mounting: how long a container waits for its volume, alone and among many.
+//!
+//! Without systemd as PID 1 the driver starts sshfs as a child process: what a unit costs more is not in here.
+
+use crate::{
+    contestant::{
+        Contestant::{self, OurOptions, Ours, Rclone, Sshfs},
+        Mounted,
+    },
+    control::millis,
+    results::{Results, What},
+    stage::{Stage, milliseconds},
+};
+use anyhow::{Result, ensure};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+pub fn run(stage: &mut Stage, results: &mut Results) {
+    let stage = &*stage;
+    let directory = stage.on_server("mounting");
+    let all = [Ours, OurOptions, Sshfs, Rclone];
+    for round_trip in stage.settings.near_and_far {
+        let row = |task: &str| What::new(task, milliseconds(round_trip), "ms");
+        let mount = |contestant| Mounted::new(stage, contestant, "one", &directory, round_trip);
+        results.compare(row("mount"), &all, |contestant| Ok(millis(mount(contestant)?.took)));
+        results.compare(row("unmount"), &all, |contestant: Contestant| {
+            Ok(millis(mount(contestant)?.unmount()?))
+        });
+    }
+    let far = stage.settings.near_and_far[1];
+    let row = |how: &str| {
+        What::new(format!("mount {} volumes {how}", stage.settings.mounts), milliseconds(far), "ms")
+    };
+    for (how, at_once) in [("one after another", false), ("at once", true)] {
+        // Both are too long to be repeated, and many mounts are a warm-up of their own.
+        match mount_many(stage, far, at_once) {
+            Ok(took) => results.note(row(how), Ours, vec![millis(took)]),
+            Err(error) => results.impossible(row(how), Ours, &error),
+        }
+    }
+}
+
+/// How long it takes until all are mounted.
+fn mount_many(stage: &Stage, round_trip: Duration, at_once: bool) -> Result<Duration> {
+    let directory = stage.on_server("mounting");
+    let names: Vec<_> = (0..stage.settings.mounts).map(|i| format!("many{i}")).collect();
+    // Kept, so that all are there together, and unmounted when they go.
+    let mut prepared = Vec::new();
+    for name in &names {
+        prepared.push(Mounted::prepare(stage, Ours, name, &directory, round_trip)?);
+    }
+    let client = stage.world.client();
+    let mount = |name: &String| {
+        let reply = client.mount(name, "bench");
+        ensure!(reply.status == Some(200), "{name}: {}", reply.body["Err"]);
+        Ok(())
+    };
+    let begun = Instant::now();
+    if at_once {
+        thread::scope(|scope| {
+            let calls: Vec<_> = names.iter().map(|name| scope.spawn(move || mount(name))).collect();
+            calls.into_iter().try_for_each(|call| call.join().expect("a caller"))
+        })?;
+    } else {
+        names.iter().try_for_each(mount)?;
+    }
+    Ok(begun.elapsed())
+}

@@ -1,0 +1,141 @@
+//! The report: a table for people, the same for programs, and a plot for each group.
+
+use crate::{
+    contestant::Contestant,
+    plot,
+    results::{Outcome, Results, Row},
+    semantics::WORKS,
+    settings::Settings,
+};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::{fmt::Write, fs, path::Path};
+
+const ALL: [Contestant; 6] = [
+    Contestant::Ours,
+    Contestant::OurOptions,
+    Contestant::Sshfs,
+    Contestant::Rclone,
+    Contestant::RcloneCache,
+    Contestant::Limit,
+];
+
+/// Writes `report.md`, `report.json` and `GROUP.svg`, and returns the text.
+pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result<String> {
+    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    let mut text = head(settings);
+    for (group, rows) in by_group(&results.rows) {
+        text += &table(group, rows);
+        // Of what works or not, there is nothing to draw.
+        if rows.iter().any(|row| row.what.unit != WORKS) {
+            fs::write(directory.join(format!("{group}.svg")), plot::chart(group, rows))?;
+        }
+    }
+    fs::write(directory.join("report.md"), &text)?;
+    let rows: Vec<_> = results.rows.iter().map(as_json).collect();
+    let all = json!({"machine": machine(), "rounds": settings.rounds, "quick": settings.quick, "rows": rows});
+    fs::write(directory.join("report.json"), serde_json::to_string_pretty(&all)?)?;
+    Ok(text)
+}
+
+/// Rows of one group follow each other.
+fn by_group(rows: &[Row]) -> impl Iterator<Item = (&str, &[Row])> {
+    rows.chunk_by(|a, b| a.group == b.group).map(|rows| (rows[0].group.as_str(), rows))
+}
+
+fn head(settings: &Settings) -> String {
+    let mut text = format!("# Benchmark\n\n{}. ", machine());
+    text += if settings.quick {
+        "A quick run, which shows that the benches run: these numbers mean nothing."
+    } else {
+        "Medians of several rounds after a warm-up, and in parentheses the smallest and the largest value."
+    };
+    text + "\n"
+}
+
+/// What it was measured on.
+fn machine() -> String {
+    let read = |file| fs::read_to_string(file).unwrap_or_default();
+    let (cpus, memory, kernel) =
+        (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/sys/kernel/osrelease"));
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("a processor");
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kib: u64 = memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default();
+    let model = model.trim_matches(|c: char| c == ':' || c.is_whitespace());
+    format!("{count} × {model}, {} GiB of memory, Linux {}", kib >> 20, kernel.trim())
+}
+
+fn table(group: &str, rows: &[Row]) -> String {
+    let columns: Vec<_> =
+        ALL.into_iter().filter(|c| rows.iter().any(|row| row.outcomes.contains_key(c))).collect();
+    let names: Vec<_> = columns.iter().map(|contestant| contestant.name()).collect();
+    let mut text = format!("\n## {group}\n\n| what | where | unit | {} |\n", names.join(" | "));
+    _ = writeln!(text, "|---|---|---|{}", "---:|".repeat(columns.len()));
+    let mut notes = Vec::new();
+    for row in rows {
+        _ = write!(text, "| {} | {} | {} |", row.what.task, row.what.condition, row.what.unit);
+        for contestant in &columns {
+            let cell = match row.outcomes.get(contestant) {
+                None => String::new(),
+                Some(Outcome::Impossible(reason)) => {
+                    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+                    let note = format!("{} cannot: {reason}", contestant.name());
+                    let place = notes.iter().position(|known| *known == note).unwrap_or_else(|| {
+                        notes.push(note);
+                        notes.len() - 1
+                    });
+                    format!("fails [{}]", place + 1)
+                }
+                Some(Outcome::Measured(_)) if row.what.unit == WORKS => "yes".to_owned(),
+                Some(Outcome::Measured(values)) => value(values),
+            };
+            _ = write!(text, " {cell} |");
+        }
+        text.push('\n');
+    }
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+    for (place, note) in notes.iter().enumerate() {
+        _ = writeln!(text, "{}. {note}", place + 1);
+    }
+    text
+}
+
+fn value(values: &[f64]) -> String {
+    let (Some(first), Some(last)) = (values.first(), values.last()) else { return String::new() };
+    let median = short(values[values.len() / 2]);
+    if values.len() == 1 { median } else { format!("{median} ({}–{})", short(*first), short(*last)) }
+}
+
+/// Three digits that count.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn as_json(row: &Row) -> Value {
+    let outcomes: serde_json::Map<_, _> = row
+        .outcomes
+        .iter()
+        .map(|(contestant, outcome)| {
+            let value = match outcome {
+                Outcome::Measured(values) => json!({"median": outcome.median(), "values": values}),
+                Outcome::Impossible(reason) => json!({"impossible": reason}),
+            };
+            (contestant.name().to_owned(), value)
+        })
+        .collect();
+    json!({
+        "group": row.group,
+        "task": row.what.task,
+        "condition": row.what.condition,
+        "unit": row.what.unit,
+        "more_is_better": row.what.better == crate::results::Better::More,
+        "contestants": outcomes,
+    })
+}

@@ -1,0 +1,158 @@
+//! What was measured, and comparing contestants round by round.
+
+use crate::{contestant::Contestant, settings::Settings};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// Whether much is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    More,
+    Less,
+}
+
+/// A thing that is measured.
+#[derive(Clone, Debug)]
+pub struct What {
+    /// What is done.
+    pub task: String,
+    /// Under which condition: a round trip, a number of volumes.
+    pub condition: String,
+    pub unit: &'static str,
+    pub better: Better,
+}
+
+impl What {
+    pub fn new(task: impl Into<String>, condition: impl Into<String>, unit: &'static str) -> Self {
+        let better = if unit.ends_with("/s") { Better::More } else { Better::Less };
+        Self { task: task.into(), condition: condition.into(), unit, better }
+    }
+}
+
+/// What came out for one contestant.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The values of all rounds, in the order of their size.
+    Measured(Vec<f64>),
+    /// Why there are none.
+    Impossible(String),
+}
+
+impl Outcome {
+    pub fn median(&self) -> Option<f64> {
+        match self {
+            Self::Measured(values) => values.get(values.len() / 2).copied(),
+            Self::Impossible(_) => None,
+        }
+    }
+}
+
+/// A line of the table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub group: String,
+    pub what: What,
+    pub outcomes: BTreeMap<Contestant, Outcome>,
+}
+
+/// All lines.
+#[derive(Debug, Default)]
+pub struct Results {
+    pub rows: Vec<Row>,
+    group: String,
+    rounds: usize,
+    warm_up: bool,
+}
+
+impl Results {
+    /// None yet; a quick run has no time for a warm-up.
+    pub fn new(settings: &Settings) -> Self {
+        Self { rounds: settings.rounds, warm_up: !settings.quick, ..Self::default() }
+    }
+
+    /// What follows is of this group.
+    pub fn begin(&mut self, group: &str) {
+        group.clone_into(&mut self.group);
+    }
+
+    /// Has each contestant do the same in turn, so that a machine that gets slower does so for all. The first round is a
+    /// warm-up and does not count. Who fails once is out.
+    pub fn compare(
+        &mut self,
+        what: What,
+        contestants: &[Contestant],
+        mut measure: impl FnMut(Contestant) -> Result<f64>,
+    ) {
+        let mut outcomes: BTreeMap<_, _> =
+            contestants.iter().map(|contestant| (*contestant, Outcome::Measured(Vec::new()))).collect();
+        for round in usize::from(!self.warm_up)..=self.rounds {
+            for (contestant, outcome) in &mut outcomes {
+                let Outcome::Measured(values) = outcome else { continue };
+                match measure(*contestant) {
+                    Ok(value) if round > 0 => values.push(value),
+                    Ok(_) => {}
+                    Err(error) => *outcome = Outcome::Impossible(format!("{error:#}")),
+                }
+            }
+        }
+        for outcome in outcomes.values_mut() {
+            if let Outcome::Measured(values) = outcome {
+                values.sort_by(f64::total_cmp);
+            }
+        }
+        self.add(what, outcomes);
+    }
+
+    /// Takes in what was measured once, or often by itself.
+    pub fn note(&mut self, what: What, contestant: Contestant, mut values: Vec<f64>) {
+        values.sort_by(f64::total_cmp);
+        let outcome = Outcome::Measured(values);
+        // Another contestant may have done the same before.
+        let same = |row: &&mut Row| {
+            row.group == self.group && row.what.task == what.task && row.what.condition == what.condition
+        };
+        if let Some(row) = self.rows.iter_mut().find(same) {
+            tell(&what, contestant, &outcome);
+            row.outcomes.insert(contestant, outcome);
+        } else {
+            self.add(what, [(contestant, outcome)].into());
+        }
+    }
+
+    /// Takes in why there is no value.
+    pub fn impossible(&mut self, what: What, contestant: Contestant, why: &anyhow::Error) {
+        self.add(what, [(contestant, Outcome::Impossible(format!("{why:#}")))].into());
+    }
+
+    fn add(&mut self, what: What, outcomes: BTreeMap<Contestant, Outcome>) {
+        for (contestant, outcome) in &outcomes {
+            tell(&what, *contestant, outcome);
+        }
+        self.rows.push(Row { group: self.group.clone(), what, outcomes });
+    }
+}
+
+/// A run takes long: this is how one sees that it goes on.
+fn tell(what: &What, contestant: Contestant, outcome: &Outcome) {
+    let What { task, condition, unit, .. } = what;
+    let value = match outcome {
+        Outcome::Measured(_) => {
+            outcome.median().map_or_else(String::new, |value| format!("{value:.3} {unit}"))
+        }
+        Outcome::Impossible(reason) => reason.replace('\n', " "),
+    };
+    eprintln!("{task}, {condition}, {}: {value}", contestant.name());
+}
+
+/// The value below which this part of the values is.
+pub fn quantile(values: &mut [f64], part: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a position among some thousand values"
+    )]
+    let position = ((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1));
+    values.get(position).copied().unwrap_or_default()
+}
