@@ -105,7 +105,7 @@ fn a_repository_signed_with_another_key_is_refused(site: &Site) -> Result<()> {
         "rm -rf {DIRECTORY}/apt {DIRECTORY}/dnf; mv {FOREIGN}/apt {FOREIGN}/dnf {DIRECTORY}
          rm -rf /var/cache/dnf /var/lib/apt/lists/*"
     ))?;
-    ensure_refused(site, ["NO_PUBKEY", "GPG"])
+    ensure_refused(site, ["is not signed", "GPG"])
 }
 
 /// Fails unless apt, or dnf, refuses to install, in these words.
