@@ -56,17 +56,23 @@ fn event<'a>(entries: &'a [Value], id: &str) -> Result<&'a Value> {
     found.with_context(|| format!("no event {id} among {} entries", entries.len()))
 }
 
+fn wait_until_told(lab: &Lab, id: &str) -> Result<()> {
+    poll::until_true(&format!("event {id}"), Duration::from_secs(10), || {
+        Ok(event(&of_volume(lab, "told")?, id).is_ok())
+    })
+}
+
 fn what_happens_to_a_volume_is_told_under_its_name(lab: &Lab) -> Result<()> {
     let volume = lab.volume("told")?;
     let container = volume.hold("told-user")?;
     let id = lab.docker("inspect --format '{{.Id}}' told-user")?;
     lab.host.sh("pkill -KILL -x ssh")?;
     container.exec("until touch /d/file; do sleep 0.1; done")?;
+    // The access that makes the connection anew may be answered before that is told.
+    wait_until_told(lab, events::CONNECTION_BACK)?;
     lab.host.sh(&format!("systemctl kill --signal KILL {}", volume.unit()))?;
     container.exec("until touch /d/file; do sleep 0.1; done")?;
-    poll::until_true("the healing to be told", Duration::from_secs(10), || {
-        Ok(event(&of_volume(lab, "told")?, events::HEALED).is_ok())
-    })?;
+    wait_until_told(lab, events::HEALED)?;
     drop(container);
     volume.wait_until_unmounted()?;
     let all = of_volume(lab, "told")?;
