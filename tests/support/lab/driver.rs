@@ -15,7 +15,7 @@ pub const SOCKET_PATH: &str = "/run/sshfs-docker.sock";
 /// The unit of the daemon.
 pub const SERVICE: &str = "sshfs-docker.service";
 
-/// Where the package lies in the guest, for the first installation and for later ones.
+/// Where the package lies in the guest; the pages of the documentation install it from there once more.
 pub const PACKAGE: &str = "/var/tmp/sshfs-docker.deb";
 
 /// How long a unit may take to go once nobody needs it.
@@ -36,12 +36,7 @@ impl Lab {
     /// Installs the package with apt. All it depends on is in the guest already, as no mirror is reachable.
     pub fn install_package(&self) -> Result<String> {
         self.host.copy_in(&dirs::deb()?, PACKAGE)?;
-        self.reinstall_package()
-    }
-
-    /// Installs the package again from where [`Lab::install_package`] put it.
-    pub fn reinstall_package(&self) -> Result<String> {
-        self.host.sh(&format!("apt-get install --yes --reinstall {PACKAGE}")).context("apt-get install")
+        self.host.sh(&format!("apt-get install --yes {PACKAGE}")).context("apt-get install")
     }
 
     /// What an admin does after the installation.
