@@ -3,12 +3,12 @@
 
 use crate::{
     directories,
-    paths::file_name,
+    paths::{file_name, volume_of},
     replace::{self, Durability},
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{fs, io, marker::PhantomData, path::PathBuf};
+use std::{collections::BTreeMap, fs, io, marker::PhantomData, path::PathBuf};
 
 /// What such a file holds.
 pub trait Entry: Default + Clone + Serialize + DeserializeOwned {
@@ -54,6 +54,14 @@ impl<E: Entry> Book<E> {
         let content = fs::read(self.directory.join(file_name(name))).unwrap_or_default();
         let file = serde_json::from_slice::<File<E>>(&content).ok();
         file.filter(|file| file.schema == E::SCHEMA).map(|file| file.entry).unwrap_or_default()
+    }
+
+    /// All entries that there are. Few volumes of many have one: this opens no file that is not there.
+    #[must_use]
+    pub fn read_all(&self) -> BTreeMap<VolumeName, E> {
+        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| volume_of(&file.file_name()));
+        names.map(|name| (name.clone(), self.read(&name))).collect()
     }
 
     /// Replaces the entry of a volume.

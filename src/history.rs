@@ -114,6 +114,12 @@ impl HistoryBook {
         self.0.tidy();
     }
 
+    /// See [`Book::read_all`].
+    #[must_use]
+    pub fn read_all(&self) -> BTreeMap<VolumeName, History> {
+        self.0.read_all()
+    }
+
     /// The history of a volume.
     #[must_use]
     pub fn read(&self, name: &VolumeName) -> History {

@@ -36,12 +36,18 @@
 //! ```
 
 use crate::volume::{Generation, VolumeName};
-use std::path::PathBuf;
+use std::{ffi::OsStr, path::PathBuf};
 
 /// The name of a volume's file in every directory that has one JSON file per volume.
 #[must_use]
 pub fn file_name(name: &VolumeName) -> String {
     format!("{name}.json")
+}
+
+/// The volume whose file this is, if it can be one's.
+#[must_use]
+pub fn volume_of(file: &OsStr) -> Option<VolumeName> {
+    VolumeName::new(file.to_str()?.strip_suffix(".json")?).ok()
 }
 
 /// The three roots of the layout.

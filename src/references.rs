@@ -8,7 +8,7 @@
 //! cannot be read counts as no reference: the kernel still protects what is in use.
 
 use crate::{
-    paths::{Paths, file_name},
+    paths::{Paths, file_name, volume_of},
     replace::{self, Durability},
     uptime::Uptime,
     volume::VolumeName,
@@ -129,6 +129,14 @@ impl ReferenceBook {
         if let Err(e) = replace::remove_leftovers(&self.directory) {
             tracing::warn!("cannot tidy {}, ignoring: {e}", self.directory.display());
         }
+    }
+
+    /// The references of all volumes that have some. Few volumes of many have: this opens no file that is not there.
+    #[must_use]
+    pub fn read_all(&self) -> BTreeMap<VolumeName, References> {
+        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| volume_of(&file.file_name()));
+        names.map(|name| (name.clone(), self.read(&name))).collect()
     }
 
     /// The references of a volume since the last boot.

@@ -22,7 +22,7 @@
 
 use crate::{
     json,
-    paths::{Paths, file_name},
+    paths::{Paths, file_name, volume_of},
     replace::{self, Durability},
     sealing::Sealer,
     volume::{Secret, VolumeName, amendment::PasswordChange, options::Options},
@@ -124,34 +124,39 @@ impl Store {
 
     /// Reads every definition. Files that no volume can have are left alone and not listed.
     pub fn load(&self) -> io::Result<Vec<Stored>> {
-        let mut stored = Vec::new();
+        let (mut stored, mut replacing) = (Vec::new(), BTreeSet::new());
         for entry in fs::read_dir(&self.volumes)? {
-            let path = entry?.path();
-            if let Some(name) = name_of(&path) {
-                stored.push(Stored { definition: read(&path), name });
-            } else {
-                tracing::warn!("{} is no definition of a volume, ignoring it", path.display());
+            let entry = entry?;
+            let Some(name) = volume_of(&entry.file_name()) else {
+                tracing::warn!("{} is no definition of a volume, ignoring it", entry.path().display());
+                continue;
+            };
+            let file = read_file(&entry.path());
+            if file.as_ref().is_ok_and(|file| file.password_next) {
+                replacing.insert(name.clone());
             }
+            stored.push(Stored { name, definition: file.and_then(|file| file.definition(&entry.path())) });
         }
-        for Stored { name, .. } in &stored {
+        replacing.retain(|name| {
             if let Err(e) = self.finish_replacing(name) {
                 tracing::error!(volume = %name, "volume {name}: cannot put its new password in the place of the old one: {e}");
             }
-        }
-        self.forget_secrets_of_others(&stored);
+            self.is_replacing(name)
+        });
+        self.forget_secrets_of_others(&stored, &replacing);
         Ok(stored)
     }
 
     /// Removes passwords whose definition is gone or has none: what a power cut between two steps of save, replace or
-    /// remove leaves.
-    fn forget_secrets_of_others(&self, stored: &[Stored]) {
+    /// remove leaves. Those of `replacing` are still to take their places.
+    fn forget_secrets_of_others(&self, stored: &[Stored], replacing: &BTreeSet<VolumeName>) {
         let mut known = BTreeSet::new();
         for Stored { name, definition } in stored {
             // What belongs to a definition that cannot be read is kept with it.
             if definition.as_ref().map_or(true, |definition| definition.has_password) {
                 known.insert(OsString::from(name.as_str()));
             }
-            if definition.is_err() || self.is_replacing(name) {
+            if definition.is_err() || replacing.contains(name) {
                 known.insert(next(name).into());
             }
         }
@@ -252,8 +257,7 @@ impl Store {
 
     /// Whether the password of the definition is still to take its place.
     fn is_replacing(&self, name: &VolumeName) -> bool {
-        let content = fs::read(self.volumes.join(file_name(name))).unwrap_or_default();
-        serde_json::from_slice::<File>(&content).is_ok_and(|file| file.schema == SCHEMA && file.password_next)
+        read_file(&self.volumes.join(file_name(name))).is_ok_and(|file| file.password_next)
     }
 
     /// Does what is left of replacing a password. Doing it twice does no harm.
@@ -328,6 +332,10 @@ fn next(name: &VolumeName) -> String {
 }
 
 fn read(path: &Path) -> Result<Definition, Unreadable> {
+    read_file(path)?.definition(path)
+}
+
+fn read_file(path: &Path) -> Result<File, Unreadable> {
     let unreadable = |reason: String| Unreadable { file: path.to_owned(), reason };
     let content = fs::read(path).map_err(|e| unreadable(e.to_string()))?;
     let file: File = serde_json::from_slice(&content).map_err(|e| unreadable(json::mistake(&e)))?;
@@ -337,9 +345,16 @@ fn read(path: &Path) -> Result<Definition, Unreadable> {
             file.schema
         )));
     }
-    let created_at =
-        humantime::parse_rfc3339(&file.created_at).map_err(|e| unreadable(format!("created_at: {e}")))?;
-    Ok(Definition { created_at, options: file.options, has_password: file.password })
+    Ok(file)
+}
+
+impl File {
+    /// What the file at `path` defines.
+    fn definition(self, path: &Path) -> Result<Definition, Unreadable> {
+        let created_at = humantime::parse_rfc3339(&self.created_at)
+            .map_err(|e| Unreadable { file: path.to_owned(), reason: format!("created_at: {e}") })?;
+        Ok(Definition { created_at, options: self.options, has_password: self.password })
+    }
 }
 
 /// Reads one definition as [`Store::read`] does, for who must change nothing: opening a store makes its directories.
@@ -362,16 +377,10 @@ pub fn names(paths: &Paths) -> io::Result<Vec<VolumeName>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        names.extend(name_of(&entry?.path()));
+        names.extend(volume_of(&entry?.file_name()));
     }
     names.sort();
     Ok(names)
-}
-
-/// The volume whose definition a file is, if it can be one.
-fn name_of(path: &Path) -> Option<VolumeName> {
-    let name = path.file_name()?.to_str()?.strip_suffix(".json")?;
-    VolumeName::new(name).ok()
 }
 
 /// RFC 3339 to the second: dockerd treats a volume whose date it cannot parse as gone (go-plugins-helpers#108).

@@ -62,9 +62,9 @@ impl Driver {
     ) -> io::Result<Self> {
         let mounted = mounter.all_mounted()?;
         let policy = &config.latest().unwrap_or_default().policy;
-        let mut by_name = BTreeMap::new();
+        let (mut by_name, mut references) = (BTreeMap::new(), book.read_all());
         for Stored { name, definition } in store.load()? {
-            let references = book.read(&name);
+            let references = references.remove(&name).unwrap_or_default();
             let mount = mounted.get(&mounter.mountpoint(&name)).map(|mount| Seen::of(mount, &name));
             let (definition, verdict) = match definition {
                 Ok(definition) => {
@@ -186,12 +186,19 @@ impl VolumeDriver for Driver {
     }
 
     fn get(&self, name: &str) -> Result<VolumeInfo, DriverError> {
-        self.volumes.find(name).map(|volume| self.volumes.info(&volume))
+        let volumes = &self.volumes;
+        let volume = volumes.find(name)?;
+        Ok(volumes.info(&volume, volumes.healing.read(&volume.name), volumes.history.read(&volume.name)))
     }
 
     fn list(&self) -> Vec<VolumeInfo> {
+        let (mut records, mut histories) = (self.volumes.healing.read_all(), self.volumes.history.read_all());
         let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
-        volumes.iter().map(|volume| self.volumes.info(volume)).collect()
+        let info = |volume: &Arc<Volume>| {
+            let record = records.remove(&volume.name).unwrap_or_default();
+            self.volumes.info(volume, record, histories.remove(&volume.name).unwrap_or_default())
+        };
+        volumes.iter().map(info).collect()
     }
 }
 

@@ -24,6 +24,7 @@
 
 use super::volumes::{KnownMount, Seen, Volume, Volumes, unverified};
 use crate::{
+    heal::record::Record,
     health::{Connection, Health},
     history::History,
     mount,
@@ -90,10 +91,8 @@ fn state(
 }
 
 impl Volumes {
-    /// What Get and List tell.
-    pub(super) fn info(&self, volume: &Volume) -> VolumeInfo {
-        let record = self.healing.read(&volume.name);
-        let history = self.history.read(&volume.name);
+    /// What Get and List tell, with what the healing and the history of the volume say.
+    pub(super) fn info(&self, volume: &Volume, record: Record, history: History) -> VolumeInfo {
         let (known, health) = self.look_at_mount(volume);
         let mut status = Map::new();
         let mut tell = |key: &str, value: Value| _ = status.insert(key.to_owned(), value);

@@ -280,10 +280,12 @@ impl Volumes {
     pub(super) async fn take_note_of_mounts(&self) {
         let Ok(mounted) = self.mounter.all_mounted() else { return };
         let volumes: Vec<_> = self.by_name().values().cloned().collect();
+        let records = self.healing.read_all();
         for volume in volumes {
             let seen = mounted.get(&self.mounter.mountpoint(&volume.name));
             let seen = seen.map(|mount| Seen::of(mount, &volume.name));
-            if seen == volume.known_mount().seen && self.healing.read(&volume.name).unhealed.is_empty() {
+            let all_are_healed = records.get(&volume.name).is_none_or(|record| record.unhealed.is_empty());
+            if seen == volume.known_mount().seen && all_are_healed {
                 continue;
             }
             // Under the lock it is no Mount or Unmount that is just going on. If it is, the next sweep looks.

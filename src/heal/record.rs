@@ -18,7 +18,7 @@ use crate::{
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, io, time::Duration};
+use std::{collections::BTreeMap, fmt, io, time::Duration};
 
 /// Deaths within this time are one series.
 const SERIES: Duration = Duration::from_secs(600);
@@ -129,6 +129,12 @@ impl HealingBook {
     /// See [`Book::tidy`].
     pub fn tidy(&self) {
         self.0.tidy();
+    }
+
+    /// See [`Book::read_all`].
+    #[must_use]
+    pub fn read_all(&self) -> BTreeMap<VolumeName, Record> {
+        self.0.read_all()
     }
 
     /// The record of a volume.
