@@ -6,6 +6,7 @@ mod live;
 pub use live::LiveConfig;
 
 use crate::volume::{
+    ReadAhead,
     catalogue::{self, Effect},
     options::{self, OptionError, Options, Spec},
     policy::{HostKeyPolicy, HostPattern, HostRules, InvalidPattern, Policy, Settings},
@@ -25,8 +26,8 @@ const LONGEST_IDLE: f64 = 365.0 * 24.0 * 3600.0;
 pub struct Config {
     /// How long a mount may take, waiting for other calls on the same volume included.
     pub mount_timeout: Duration,
-    /// Read-ahead of mounts in KiB.
-    pub read_ahead_kib: u32,
+    /// Read-ahead of mounts that do not set it.
+    pub read_ahead: ReadAhead,
     /// What volumes may do.
     pub policy: Policy,
     /// Options of volumes that do not set them.
@@ -150,12 +151,12 @@ impl Daemon {
 #[serde(default, deny_unknown_fields)]
 struct Mount {
     timeout: u64,
-    read_ahead_kb: u32,
+    read_ahead_kb: ReadAhead,
 }
 
 impl Default for Mount {
     fn default() -> Self {
-        Self { timeout: 30, read_ahead_kb: 4096 }
+        Self { timeout: 30, read_ahead_kb: ReadAhead::Auto }
     }
 }
 
@@ -263,7 +264,7 @@ impl Config {
         policy.forced = settings("forced_options", file.forced_options, &policy)?;
         Ok(Self {
             mount_timeout: Duration::from_secs(file.mount.timeout),
-            read_ahead_kib: file.mount.read_ahead_kb,
+            read_ahead: file.mount.read_ahead_kb,
             policy,
             defaults,
             idle_exit: file.daemon.quiet_time()?,
@@ -277,7 +278,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mount_timeout: Duration::from_secs(Mount::default().timeout),
-            read_ahead_kib: Mount::default().read_ahead_kb,
+            read_ahead: Mount::default().read_ahead_kb,
             policy: Policy::default(),
             defaults: Settings::default(),
             idle_exit: Some(Duration::from_secs_f64(Daemon::default().idle_exit)),

@@ -257,7 +257,7 @@ impl<'a> Healer<'a> {
         Ok(match self.mounter.ask(&mount).await {
             Answer::NotAsked => HostMount::Unknown,
             answer if answer.is_dead() => HostMount::Lost(Some(mount)),
-            Answer::Alive | Answer::Failed(_) | Answer::TimedOut => HostMount::Lives(mount),
+            Answer::Alive(_) | Answer::Failed(_) | Answer::TimedOut => HostMount::Lives(mount),
         })
     }
 

@@ -364,9 +364,10 @@ async fn run_job<F>(manager: &ManagerProxy<'_>, request: impl FnOnce() -> F) -> 
 where
     F: Future<Output = zbus::Result<OwnedObjectPath>>,
 {
-    // In this order, or the signal of a quick job is missed: PID 1 sends signals only to subscribers.
-    let mut ended = manager.receive_job_removed().await.map_err(JobError::Bus)?;
-    match manager.subscribe().await {
+    // Both before the request, or the signal of a quick job is missed: PID 1 sends signals only to subscribers.
+    let (ended, subscribed) = tokio::join!(manager.receive_job_removed(), manager.subscribe());
+    let mut ended = ended.map_err(JobError::Bus)?;
+    match subscribed {
         // By the job before this one on the same connection.
         Err(e) if is(&e, "AlreadySubscribed") => {}
         subscribed => subscribed.map_err(JobError::Bus)?,

@@ -174,7 +174,7 @@ impl Mounter {
             }
             let patience = LIVE_PATIENCE.min(deadline.saturating_duration_since(Instant::now()));
             match self.prober.ask(&existing, patience).await {
-                Answer::Alive => return Ok(Made::Before),
+                Answer::Alive(_) => return Ok(Made::Before),
                 Answer::Failed(probe::HIDDEN) => {
                     // Its containers work; a second sshfs in the same unit would take theirs away.
                     if !self.holders(&existing).await.map_err(local("reading /proc"))?.is_empty() {

@@ -8,22 +8,31 @@ use super::mountinfo::{Device, Mount};
 use nix::{errno::Errno, sys::statvfs::statvfs};
 use std::{
     collections::HashSet,
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    process::{ChildStdout, Command},
+    time::timeout,
+};
 
 /// The error number that says: what answers at the path is another file system.
 pub const HIDDEN: Errno = Errno::ESTALE;
 
+/// More digits than a time can have that somebody has waited for.
+const LONGEST_TIME: u64 = 20;
+
 /// What became of the question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The server answered and the root is a directory.
-    Alive,
+    /// The server answered and the root is a directory. With how long the last answer took, which is about one round
+    /// trip where it came from the server: a cache answers sooner.
+    Alive(Option<Duration>),
     /// The kernel or the server answered with an error.
     Failed(Errno),
     /// No answer in time.
@@ -62,7 +71,7 @@ impl Prober {
         }
         let mut command = Command::new(&self.program);
         command.arg("probe").arg(mount.device.to_string()).arg(&mount.mountpoint).env_clear();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
@@ -72,7 +81,7 @@ impl Prober {
         };
         if let Ok(status) = timeout(patience, child.wait()).await {
             return match status.ok().and_then(|status| status.code()) {
-                Some(0) => Answer::Alive,
+                Some(0) => Answer::Alive(said_time(child.stdout.take()).await),
                 Some(code) => Answer::Failed(Errno::from_raw(code)),
                 None => Answer::NotAsked,
             };
@@ -98,7 +107,16 @@ impl Prober {
     }
 }
 
-/// The child's part: the exit code is 0 or the error number, all of which fit (`ENOTCONN` is 107).
+/// What a child that has ended wrote: a number of microseconds.
+async fn said_time(output: Option<ChildStdout>) -> Option<Duration> {
+    let mut text = String::new();
+    // The end of the pipe is there: nobody else has it.
+    output?.take(LONGEST_TIME).read_to_string(&mut text).await.ok()?;
+    text.trim_end().parse().ok().map(Duration::from_micros)
+}
+
+/// The child's part: the exit code is 0 or the error number, all of which fit (`ENOTCONN` is 107). Where it is 0, the output
+/// is how many microseconds the last answer took.
 ///
 /// statvfs(3) comes first because nobody caches it: the kernel passes it to sshfs, and sshfs to the server if that has
 /// the extension statvfs@openssh.com. Attributes alone may come from the kernel (attr_timeout) or from sshfs
@@ -114,9 +132,15 @@ pub fn answer(device: Device, mountpoint: &Path) -> ExitCode {
     {
         return code(errno);
     }
+    // By now ssh has logged in, and of a new mount nobody has the attributes in a cache.
+    let asked = Instant::now();
     match std::fs::metadata(mountpoint) {
         Ok(metadata) if Device::of(metadata.dev()) != device => code(HIDDEN),
-        Ok(metadata) if metadata.is_dir() => ExitCode::SUCCESS,
+        Ok(metadata) if metadata.is_dir() => {
+            // Nobody may be reading, of an earlier version for example: the answer is the exit code.
+            _ = writeln!(io::stdout(), "{}", asked.elapsed().as_micros());
+            ExitCode::SUCCESS
+        }
         Ok(_) => code(Errno::ENOTDIR),
         Err(e) => code(e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
     }
@@ -137,6 +161,6 @@ mod tests {
         prober.hanging().insert(mount.device);
         assert_eq!(prober.ask(&mount, Duration::from_secs(60)).await, Answer::TimedOut);
         prober.is_new(mount.device);
-        assert_eq!(prober.ask(&mount, Duration::from_secs(60)).await, Answer::Alive);
+        assert_eq!(prober.ask(&mount, Duration::from_secs(60)).await, Answer::Alive(None));
     }
 }

@@ -137,17 +137,23 @@ impl Mounter {
         };
         let out_of_time =
             |report: &Report| MountError::Deadline { after: config.mount_timeout, said: report.said() };
-        timeout_at(deadline, self.launcher.start(&generation.unit(), session))
-            .await
-            .map_err(|_| out_of_time(&report))??;
-
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let answer = tokio::select! {
-            answer = self.prober.ask(mount, patience) => answer,
-            () = report.end() => Answer::Failed(Errno::ENOTCONN),
+        let unit = generation.unit();
+        let starting = async {
+            let started = timeout_at(deadline, self.launcher.start(&unit, session)).await;
+            started.map_err(|_| out_of_time(&report))?.map_err(MountError::from)
         };
-        match answer {
-            Answer::Alive => {}
+        // Asked while it starts: the question waits in the kernel, and the process that asks need not be waited for later.
+        let asking = async {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            Ok(tokio::select! {
+                answer = self.prober.ask(mount, patience) => answer,
+                () = report.end() => Answer::Failed(Errno::ENOTCONN),
+            })
+        };
+        // What was not started has no better reason than its launcher's.
+        let ((), answer) = tokio::try_join!(starting, asking)?;
+        let round_trip = match answer {
+            Answer::Alive(round_trip) => round_trip,
             Answer::TimedOut => return Err(out_of_time(&report)),
             Answer::NotAsked => return Err(MountError::NotProven),
             Answer::Failed(errno) => {
@@ -164,10 +170,10 @@ impl Mounter {
                 };
                 return Err(MountError::remote(cause, spec));
             }
-        }
-        if let Err(e) =
-            fuse::set_read_ahead(mount.device, spec.read_ahead_kib.unwrap_or(config.read_ahead_kib))
-        {
+        };
+        let read_ahead = spec.read_ahead.unwrap_or(config.read_ahead).kib(round_trip);
+        tracing::debug!(volume = %name, ?round_trip, read_ahead, "volume {name}: reading {read_ahead} KiB ahead");
+        if let Err(e) = fuse::set_read_ahead(mount.device, read_ahead) {
             // A slower volume is better than none; /sys is read-only in a container.
             tracing::warn!(volume = %name, "volume {name}: cannot set the read-ahead, ignoring: {e}");
         }

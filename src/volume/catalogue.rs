@@ -116,7 +116,7 @@ pub const CATALOGUE: &[Entry] = &[
     entry(
         "read_ahead_kb",
         Driver,
-        "how much the kernel reads ahead; mount.read_ahead_kb of config.toml unless set",
+        "how much the kernel reads ahead, 'auto' by the round trip; mount.read_ahead_kb of config.toml unless set",
     ),
     entry("hard", Driver, "accesses wait for a dark server; ServerAliveCountMax is then 90 unless set"),
     entry(

@@ -4,7 +4,7 @@
 //! administrator changes the policy, so that what is stored is what the user wrote.
 
 use super::{
-    AgentSocket, CredentialSource, HostKey, Remote,
+    AgentSocket, CredentialSource, HostKey, ReadAhead, Remote,
     agent::InvalidAgent,
     catalogue::{self, Effect, Value},
     credential::InvalidSource,
@@ -36,7 +36,7 @@ pub struct Spec {
     /// Which other host keys are accepted.
     pub host_key_policy: HostKeyPolicy,
     /// Read-ahead of the mount in KiB, where the volume sets one.
-    pub read_ahead_kib: Option<u32>,
+    pub read_ahead: Option<ReadAhead>,
     /// Whether file accesses wait for a dark server as long as it takes, like those of an NFS hard mount.
     pub hard: bool,
     /// Options of sshfs, ssh and mount(2).
@@ -220,7 +220,7 @@ impl Spec {
             Some("no" | "off") if !policy.unverified.is_empty() => HostKeyPolicy::Unverified,
             Some(_) => return Err(OptionError::HostKeyChecking),
         };
-        let read_ahead_kib = given.take_number("read_ahead_kb")?;
+        let read_ahead = given.take_read_ahead()?;
         let hard = given.take("hard").map_or(Ok(None), |text| check("hard", Value::Flag, &text))?.is_some();
 
         let mut spec = Self {
@@ -231,7 +231,7 @@ impl Spec {
             password,
             host_key,
             host_key_policy,
-            read_ahead_kib,
+            read_ahead,
             hard,
             settings: Settings::default(),
         };

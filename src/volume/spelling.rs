@@ -2,9 +2,10 @@
 //! comma lists that the predecessor handed to sshfs.
 
 use super::{
-    CredentialSource,
+    CredentialSource, ReadAhead,
     catalogue::{self, Effect, Value},
     options::{self, OptionError, Options},
+    read_ahead::NoReadAhead,
 };
 use std::collections::BTreeMap;
 
@@ -133,12 +134,13 @@ impl Given {
         }
     }
 
-    pub(super) fn take_number(&mut self, name: &'static str) -> Result<Option<u32>, OptionError> {
-        let Some(text) = self.take(name) else { return Ok(None) };
-        match Value::Number.check(&text) {
-            Ok(()) => Ok(text.parse().ok()),
-            Err(expected) => Err(OptionError::Value { name, expected }),
-        }
+    /// Takes `read_ahead_kb` out.
+    pub(super) fn take_read_ahead(&mut self) -> Result<Option<ReadAhead>, OptionError> {
+        let name = "read_ahead_kb";
+        let read = |text: String| {
+            text.parse().map_err(|e: NoReadAhead| OptionError::Value { name, expected: e.to_string() })
+        };
+        self.take(name).map(read).transpose()
     }
 }
 

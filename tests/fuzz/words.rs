@@ -159,7 +159,7 @@ fn written_again(spec: &Spec) -> Options {
     }
     options.extend(spec.agent.as_ref().map(|socket| ("IdentityAgent", socket.to_string())));
     options.extend(spec.host_key.as_ref().map(|key| ("host_key", key.to_string())));
-    options.extend(spec.read_ahead_kib.map(|kib| ("read_ahead_kb", kib.to_string())));
+    options.extend(spec.read_ahead.map(|read_ahead| ("read_ahead_kb", read_ahead.to_string())));
     if spec.hard {
         options.push(("hard", String::new()));
     }

@@ -9,6 +9,8 @@
 
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../bench/delay.rs"]
+mod delay;
 #[path = "../support/error_page.rs"]
 mod error_page;
 #[path = "../support/isolation.rs"]

@@ -3,6 +3,7 @@
 use crate::{
     cases,
     client::request,
+    delay,
     host::REMOTE_UID,
     sshd::{Sshd, wait_for},
     world::{World, mounts_at},
@@ -15,6 +16,7 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     os::unix::{fs::MetadataExt, process::CommandExt},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -36,6 +38,7 @@ cases![
     a_hung_server_does_not_delay_other_volumes,
     unmount_of_a_hung_mount_meets_its_deadline,
     read_ahead_is_set,
+    far_servers_are_read_further_ahead,
     paths_with_odd_characters_arrive_as_they_are,
     sshfs_runs_without_privilege,
     mounts_of_one_volume_at_once_share_one_sshfs,
@@ -245,15 +248,31 @@ fn read_ahead_is_set() {
     let world = World::with_config("[mount]\nread_ahead_kb = 2048");
     world.create("one");
     world.create_with("two", &[("read_ahead_kb", "256")]).ok();
-    for (name, expected) in [("one", "2048"), ("two", "256")] {
-        let device = world.mount(name, "x").metadata().unwrap().dev();
-        let file = format!(
-            "/sys/class/bdi/{}:{}/read_ahead_kb",
-            nix::sys::stat::major(device),
-            nix::sys::stat::minor(device)
-        );
-        assert_eq!(fs::read_to_string(file).unwrap().trim(), expected);
+    for (name, expected) in [("one", 2048), ("two", 256)] {
+        assert_eq!(read_ahead(&world.mount(name, "x")), expected);
     }
+}
+
+fn read_ahead(mount: &Path) -> u32 {
+    let device = mount.metadata().unwrap().dev();
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let text = fs::read_to_string(format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb")).unwrap();
+    text.trim().parse().unwrap()
+}
+
+fn far_servers_are_read_further_ahead() {
+    let world = World::new();
+    world.create("near");
+    let far = delay::start(world.sshd.port, Duration::from_millis(20)).to_string();
+    world.create_with("far", &[("port", &far)]).ok();
+    assert_eq!(read_ahead(&world.mount("far", "x")), 4096);
+    // A machine that is busy may look further away than it is, but not again and again.
+    let is_near = || {
+        let is_near = read_ahead(&world.mount("near", "x")) == 1024;
+        world.client().unmount("near", "x").ok();
+        is_near
+    };
+    assert!((0..50).any(|_| is_near()));
 }
 
 fn paths_with_odd_characters_arrive_as_they_are() {

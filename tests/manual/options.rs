@@ -71,7 +71,7 @@ fn form_of_our_own(name: &str) -> &'static str {
         "IdentityAgent" => "path",
         "password" => "text",
         "host_key" => "key",
-        "read_ahead_kb" => "KiB",
+        "read_ahead_kb" => "KiB | auto",
         "StrictHostKeyChecking" => "accept-new | yes | no",
         _ => panic!("say here what the value of '{name}' looks like"),
     }

@@ -220,7 +220,7 @@ fn judge_mount(
             format!("the mount at {path} answers with an error: {errno}"),
             format!("journalctl -u sshfs-docker-mount-{name}"),
         )),
-        Answer::Alive | Answer::NotAsked => None,
+        Answer::Alive(_) | Answer::NotAsked => None,
     }
 }
 
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn a_mount_is_ours_defined_served_and_answers() {
-        let alive = Answer::Alive;
+        let alive = Answer::Alive(None);
         for (filesystem, defined, unit, answer, state) in [
             ("fuse.sshfs", true, true, alive, None),
             ("tmpfs", true, true, alive, Some(State::Problem)),
