@@ -15,6 +15,7 @@ mod status;
 mod volumes;
 
 pub use error::DriverError;
+pub use status::Status;
 
 use crate::{
     config::LiveConfig,
@@ -132,6 +133,7 @@ impl Driver {
 
 impl VolumeDriver for Driver {
     type Error = DriverError;
+    type Status = Status;
 
     async fn create(&self, name: &str, options: Options) -> Result<(), DriverError> {
         self.volumes.create(name, options).await.inspect_err(|e| log_kind(name, e))
@@ -185,20 +187,20 @@ impl VolumeDriver for Driver {
         Ok(self.get(name)?.mountpoint)
     }
 
-    fn get(&self, name: &str) -> Result<VolumeInfo, DriverError> {
+    fn get(&self, name: &str) -> Result<VolumeInfo<Status>, DriverError> {
         let volumes = &self.volumes;
         let volume = volumes.find(name)?;
         Ok(volumes.info(&volume, volumes.healing.read(&volume.name), volumes.history.read(&volume.name)))
     }
 
-    fn list(&self) -> Vec<VolumeInfo> {
-        let (mut records, mut histories) = (self.volumes.healing.read_all(), self.volumes.history.read_all());
-        let volumes: Vec<_> = self.volumes.by_name().values().cloned().collect();
-        let info = |volume: &Arc<Volume>| {
-            let record = records.remove(&volume.name).unwrap_or_default();
-            self.volumes.info(volume, record, histories.remove(&volume.name).unwrap_or_default())
-        };
-        volumes.iter().map(info).collect()
+    fn list(&self) -> impl Iterator<Item = VolumeInfo<Status>> + Clone {
+        let volumes = &self.volumes;
+        let (records, histories) = (volumes.healing.read_all(), volumes.history.read_all());
+        let all: Vec<_> = volumes.by_name().values().cloned().collect();
+        all.into_iter().map(move |volume| {
+            let record = records.get(&volume.name).cloned().unwrap_or_default();
+            volumes.info(&volume, record, histories.get(&volume.name).cloned().unwrap_or_default())
+        })
     }
 }
 

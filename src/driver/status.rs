@@ -1,26 +1,5 @@
 //! What Get and List tell of a volume, at once: from memory and from small files in /run. Nothing here asks a remote, a
 //! mount or another process. Which containers have a volume is therefore what was seen last, a few seconds ago.
-//!
-//! `Status` in `docker volume inspect`; times are RFC 3339, and what is not known is left out:
-//!
-//! ```text
-//! state          unmounted, mounting, mounted, failing (mounted, and the server is not there), dead (sshfs has ended),
-//!                or unusable (its definition is)
-//! since          since when
-//! remote         user@host:path
-//! references     how many calls of Docker hold it
-//! containers     short ids of the containers that have it
-//! unit           of its mount
-//! pid            of its sshfs
-//! host_keys      fingerprints and kinds of the keys that the server is known by
-//! reconnects     how often the connection of this mount was made anew
-//! last_error     what went wrong last, and
-//! last_error_at  when
-//! error          why it is unusable
-//! warning        that its server is not verified
-//! trouble        what its healing met
-//! unhealed       containers that are without it until they restart
-//! ```
 
 use super::volumes::{KnownMount, Seen, Volume, Volumes, unverified};
 use crate::{
@@ -32,7 +11,7 @@ use crate::{
     store,
     uptime::Uptime,
 };
-use serde_json::{Map, Value};
+use serde::Serialize;
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
@@ -43,26 +22,67 @@ use tokio::{task::spawn_blocking, time::sleep};
 /// How long Docker takes to start a container after its Mount, or to end one before its Unmount.
 const CONTAINER_STARTS: Duration = Duration::from_secs(2);
 
+/// `Status` in `docker volume inspect`. Times are RFC 3339, and what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Status {
+    state: State,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// `user@host:path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<String>,
+    /// How many calls of Docker hold it.
+    references: u64,
+    /// Short ids of the containers that have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    containers: Option<BTreeSet<String>>,
+    /// The unit of its mount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+    /// The process of its sshfs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    /// Fingerprints and kinds of the keys that the server is known by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_keys: Option<Vec<String>>,
+    /// How often the connection of this mount was made anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconnects: Option<u64>,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    /// When.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error_at: Option<String>,
+    /// Why it is unusable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// That its server is not verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+    /// What its healing met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    /// Containers that are without it until they restart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unhealed: Option<Vec<String>>,
+}
+
 /// What a volume is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 enum State {
+    #[default]
     Unmounted,
     Mounting,
     Mounted,
+    /// Mounted, and the server is not there.
     Failing,
+    /// sshfs has ended.
     Dead,
-}
-
-impl State {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Unmounted => "unmounted",
-            Self::Mounting => "mounting",
-            Self::Mounted => "mounted",
-            Self::Failing => "failing",
-            Self::Dead => "dead",
-        }
-    }
+    /// Its definition cannot be used.
+    Unusable,
 }
 
 /// Decides what a volume is doing, and since when. `is_ill` says that its healing goes on or has given up.
@@ -92,56 +112,37 @@ fn state(
 
 impl Volumes {
     /// What Get and List tell, with what the healing and the history of the volume say.
-    pub(super) fn info(&self, volume: &Volume, record: Record, history: History) -> VolumeInfo {
+    pub(super) fn info(&self, volume: &Volume, record: Record, history: History) -> VolumeInfo<Status> {
         let (known, health) = self.look_at_mount(volume);
-        let mut status = Map::new();
-        let mut tell = |key: &str, value: Value| _ = status.insert(key.to_owned(), value);
         let time = |at: Uptime| store::format_time(at.by_wall_clock());
+        let mut status = Status {
+            remote: volume.remote().map(|remote| remote.to_string()),
+            references: volume.references().total(),
+            ..Status::default()
+        };
         match volume.verdict() {
             Ok(spec) => {
                 let (state, since) = state(&known, health.as_ref(), &history, record.trouble.is_some());
-                tell("state", state.word().into());
-                if let Some(since) = since {
-                    tell("since", time(since).into());
-                }
-                if let Some(option) = spec.weakened_host_key_checking() {
-                    tell("warning", unverified(option).into());
-                }
+                (status.state, status.since) = (state, since.map(time));
+                status.warning = spec.weakened_host_key_checking().map(unverified);
             }
-            Err(reason) => {
-                tell("state", "unusable".into());
-                tell("error", reason.into());
-            }
+            Err(reason) => (status.state, status.error) = (State::Unusable, Some(reason)),
         }
-        if let Some(remote) = volume.remote() {
-            tell("remote", remote.to_string().into());
-        }
-        tell("references", volume.references().total().into());
         if let Some(Seen { generation, .. }) = &known.seen {
-            tell("unit", generation.unit().into());
-            tell("containers", known.containers.into_iter().collect());
+            (status.unit, status.containers) = (Some(generation.unit()), Some(known.containers));
         }
         let mut last_error = history.last_error.map(|error| (error.at, error.text));
         if let Some(Health { sshfs, state, reconnects, host_keys, last_error: text, last_error_at, .. }) =
             health
         {
-            if state != Connection::Ended {
-                tell("pid", sshfs.into());
-            }
-            tell("host_keys", host_keys.into());
-            tell("reconnects", reconnects.into());
+            status.pid = Some(sshfs).filter(|_| state != Connection::Ended);
+            (status.host_keys, status.reconnects) = (Some(host_keys), Some(reconnects));
             last_error = last_error.into_iter().chain(last_error_at.zip(text)).max_by_key(|(at, _)| *at);
         }
-        if let Some((at, text)) = last_error {
-            tell("last_error", text.into());
-            tell("last_error_at", time(at).into());
-        }
-        if let Some(trouble) = record.trouble {
-            tell("trouble", trouble.into());
-        }
-        if !record.unhealed.is_empty() {
-            tell("unhealed", record.unhealed.iter().map(ToString::to_string).collect());
-        }
+        (status.last_error_at, status.last_error) = last_error.map(|(at, text)| (time(at), text)).unzip();
+        status.trouble = record.trouble;
+        let unhealed: Vec<_> = record.unhealed.iter().map(ToString::to_string).collect();
+        status.unhealed = Some(unhealed).filter(|unhealed| !unhealed.is_empty());
         VolumeInfo {
             name: volume.name.to_string(),
             mountpoint: known.seen.map(|_| self.mounter.mountpoint(&volume.name)),

@@ -19,6 +19,7 @@ pub mod server;
 pub mod wire;
 
 use crate::volume::amendment::Difference;
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -34,6 +35,9 @@ use std::{
 pub trait VolumeDriver: Send + Sync + 'static {
     /// Shown to the user as it is.
     type Error: fmt::Display + Send;
+
+    /// An object that `docker volume inspect` shows.
+    type Status: Serialize;
 
     /// VolumeDriver.Create: defines a volume. Repeating it with the same options is a success.
     fn create(
@@ -60,10 +64,11 @@ pub trait VolumeDriver: Send + Sync + 'static {
     fn path(&self, name: &str) -> Result<Option<PathBuf>, Self::Error>;
 
     /// VolumeDriver.Get: what is known of a volume, at once.
-    fn get(&self, name: &str) -> Result<VolumeInfo, Self::Error>;
+    fn get(&self, name: &str) -> Result<VolumeInfo<Self::Status>, Self::Error>;
 
-    /// VolumeDriver.List: all volumes, at once.
-    fn list(&self) -> Vec<VolumeInfo>;
+    /// VolumeDriver.List: all volumes, at once. Each is told and forgotten: together they would take many times what the
+    /// answer does.
+    fn list(&self) -> impl Iterator<Item = VolumeInfo<Self::Status>> + Clone;
 }
 
 /// What an administrator may ask beside what Docker asks.
@@ -95,7 +100,7 @@ pub struct Redefined {
 
 /// What Get and List tell of a volume.
 #[derive(Clone, Debug, PartialEq)]
-pub struct VolumeInfo {
+pub struct VolumeInfo<S> {
     /// Exactly as created.
     pub name: String,
     /// Where it is mounted; None while it is not.
@@ -103,7 +108,7 @@ pub struct VolumeInfo {
     /// RFC 3339, or None where it is not known: dockerd drops a volume with any other text.
     pub created_at: Option<String>,
     /// Shown by `docker volume inspect`.
-    pub status: serde_json::Map<String, serde_json::Value>,
+    pub status: S,
 }
 
 /// The peer of a connection.

@@ -83,7 +83,7 @@ where
     let answer = match call {
         Call::Activate => Ok(ok(&ActivateResponse::VOLUME_DRIVER)),
         Call::Capabilities => Ok(ok(&CapabilitiesResponse::LOCAL)),
-        Call::List => Ok(ok(&ListResponse::from(driver.list()))),
+        Call::List => Ok(ok(&ListResponse::new(driver.list()))),
         Call::Get => read(body).map(|NameRequest { name }| match driver.get(&name) {
             Ok(info) => ok(&GetResponse::from(info)),
             Err(e) => failed(e),

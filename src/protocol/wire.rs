@@ -6,7 +6,7 @@
 
 use super::{Redefined, VolumeInfo};
 use crate::volume::amendment;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{collections::BTreeMap, path::Path};
 
 /// The type of every answer, as Docker's own helpers send it. Nobody checks it.
@@ -90,25 +90,30 @@ pub struct MountpointResponse {
 /// Answer of Get.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct GetResponse {
-    volume: Volume,
+pub struct GetResponse<S> {
+    volume: Volume<S>,
 }
 
 /// Answer of List.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct ListResponse {
-    volumes: Vec<Volume>,
+#[serde(bound = "OneByOne<I>: Serialize")]
+pub struct ListResponse<I> {
+    volumes: OneByOne<I>,
 }
+
+/// Volumes that are made while they are written.
+#[derive(Debug)]
+struct OneByOne<I>(I);
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Volume {
+struct Volume<S> {
     name: String,
     mountpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
-    status: serde_json::Map<String, serde_json::Value>,
+    status: S,
 }
 
 /// Answer of Set.
@@ -153,20 +158,27 @@ impl MountpointResponse {
     }
 }
 
-impl From<VolumeInfo> for GetResponse {
-    fn from(info: VolumeInfo) -> Self {
+impl<S> From<VolumeInfo<S>> for GetResponse<S> {
+    fn from(info: VolumeInfo<S>) -> Self {
         Self { volume: info.into() }
     }
 }
 
-impl From<Vec<VolumeInfo>> for ListResponse {
-    fn from(infos: Vec<VolumeInfo>) -> Self {
-        Self { volumes: infos.into_iter().map(Volume::from).collect() }
+impl<I> ListResponse<I> {
+    /// All of these.
+    pub fn new(volumes: I) -> Self {
+        Self { volumes: OneByOne(volumes) }
     }
 }
 
-impl From<VolumeInfo> for Volume {
-    fn from(info: VolumeInfo) -> Self {
+impl<I: Iterator<Item = VolumeInfo<S>> + Clone, S: Serialize> Serialize for OneByOne<I> {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        serializer.collect_seq(self.0.clone().map(Volume::from))
+    }
+}
+
+impl<S> From<VolumeInfo<S>> for Volume<S> {
+    fn from(info: VolumeInfo<S>) -> Self {
         let VolumeInfo { name, mountpoint, created_at, status } = info;
         Self { name, mountpoint: text(mountpoint.as_deref()), created_at, status }
     }
@@ -186,6 +198,7 @@ fn text(path: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::iter;
 
     #[test]
     fn bodies_that_dockerd_and_podman_send() {
@@ -212,12 +225,12 @@ mod tests {
         assert_eq!(json(&EmptyResponse {}), "{}");
         assert_eq!(json(&MountpointResponse::new(None)), r#"{"Mountpoint":""}"#);
         assert_eq!(json(&ErrorResponse { err: "a \"reason\"".to_owned() }), r#"{"Err":"a \"reason\""}"#);
-        assert_eq!(json(&ListResponse::from(Vec::new())), r#"{"Volumes":[]}"#);
+        assert_eq!(json(&ListResponse::new(iter::empty::<VolumeInfo<()>>())), r#"{"Volumes":[]}"#);
         let info = VolumeInfo {
             name: "v".to_owned(),
             mountpoint: Some("/m/v".into()),
             created_at: None,
-            status: serde_json::Map::new(),
+            status: BTreeMap::<u8, u8>::new(),
         };
         assert_eq!(
             json(&GetResponse::from(info)),

@@ -4,7 +4,7 @@ use crate::{Check, Target, assert_readable, examples, files, text};
 use serde_json::{Value, json};
 use sshfs_docker::{
     config::LiveConfig,
-    driver::{Driver, DriverError},
+    driver::{Driver, DriverError, Status},
     heal::record::HealingBook,
     history::HistoryBook,
     launcher::{BoxFuture, LaunchError, Launcher, Session},
@@ -77,7 +77,7 @@ impl Host {
 
     /// Another one when this one has so many volumes that each call takes long.
     fn renew(&mut self) -> bool {
-        let is_full = self.driver.list().len() > 20;
+        let is_full = self.driver.list().count() > 20;
         if is_full {
             *self = Self::new();
         }
@@ -90,6 +90,7 @@ struct MountsNothing(Driver);
 
 impl VolumeDriver for MountsNothing {
     type Error = DriverError;
+    type Status = Status;
 
     async fn create(&self, name: &str, options: BTreeMap<String, String>) -> Result<(), DriverError> {
         self.0.create(name, options).await
@@ -112,11 +113,11 @@ impl VolumeDriver for MountsNothing {
         self.0.path(name)
     }
 
-    fn get(&self, name: &str) -> Result<VolumeInfo, DriverError> {
+    fn get(&self, name: &str) -> Result<VolumeInfo<Status>, DriverError> {
         self.0.get(name)
     }
 
-    fn list(&self) -> Vec<VolumeInfo> {
+    fn list(&self) -> impl Iterator<Item = VolumeInfo<Status>> + Clone {
         self.0.list()
     }
 }
