@@ -146,7 +146,7 @@ impl Volumes {
         VolumeInfo {
             name: volume.name.to_string(),
             mountpoint: known.seen.map(|_| self.mounter.mountpoint(&volume.name)),
-            created_at: volume.definition().map(|d| store::format_time(d.created_at)),
+            created_at: volume.created_at().map(store::format_time),
             status,
         }
     }

@@ -22,7 +22,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::{task::spawn_blocking, time::timeout};
 
@@ -80,17 +80,30 @@ impl Drop for Mounting<'_> {
 #[derive(Debug)]
 struct Defined {
     /// None where the file cannot be read; the volume is still listed, or Docker would forget it too.
-    definition: Option<Arc<Definition>>,
-    /// Known also where the policy forbids the volume.
-    remote: Option<Remote>,
+    definition: Option<Kept>,
     /// How its options were judged last.
     verdict: Verdict,
 }
 
-impl Defined {
-    fn new(definition: Option<Definition>, verdict: Verdict) -> Self {
-        let remote = definition.as_ref().and_then(|definition| options::remote(&definition.options));
-        Self { definition: definition.map(Arc::new), remote, verdict }
+/// A definition, packed: the smallest map takes half a kilobyte, there may be thousands of volumes, and only calls that
+/// judge or change the options need them.
+#[derive(Debug)]
+struct Kept {
+    created_at: SystemTime,
+    options: Box<[(Box<str>, Box<str>)]>,
+    has_password: bool,
+}
+
+impl Kept {
+    fn pack(Definition { created_at, options, has_password }: Definition) -> Self {
+        let options = options.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { created_at, options, has_password }
+    }
+
+    fn unpack(&self) -> Definition {
+        let options =
+            self.options.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Definition { created_at: self.created_at, options, has_password: self.has_password }
     }
 }
 
@@ -107,7 +120,7 @@ impl Volume {
     ) -> Self {
         Self {
             name,
-            defined: Mutex::new(Defined::new(definition, verdict)),
+            defined: Mutex::new(Defined { definition: definition.map(Kept::pack), verdict }),
             references: Mutex::new(references),
             mount: Mutex::new(KnownMount { seen: mount, ..KnownMount::default() }),
         }
@@ -142,13 +155,21 @@ impl Volume {
     }
 
     /// What the user defined; None where the file cannot be read.
-    pub(super) fn definition(&self) -> Option<Arc<Definition>> {
-        self.defined().definition.clone()
+    pub(super) fn definition(&self) -> Option<Definition> {
+        self.defined().definition.as_ref().map(Kept::unpack)
+    }
+
+    /// When the user defined it.
+    pub(super) fn created_at(&self) -> Option<SystemTime> {
+        self.defined().definition.as_ref().map(|kept| kept.created_at)
     }
 
     /// Known also where the policy forbids the volume.
     pub(super) fn remote(&self) -> Option<Remote> {
-        self.defined().remote.clone()
+        if let Ok(spec) = self.verdict() {
+            return Some(spec.remote.clone());
+        }
+        options::remote(&self.definition()?.options)
     }
 
     /// How its options were judged last.
@@ -166,7 +187,7 @@ impl Volume {
 
     /// Takes other options, which are on disk, from the next mount on.
     pub(super) fn redefine(&self, definition: Definition, spec: Arc<Spec>) {
-        *self.defined() = Defined::new(Some(definition), Ok(spec));
+        *self.defined() = Defined { definition: Some(Kept::pack(definition)), verdict: Ok(spec) };
     }
 
     pub(super) fn references(&self) -> MutexGuard<'_, References> {
