@@ -134,6 +134,7 @@ fn open(options: &Serve, paths: &Paths, config: LiveConfig) -> Result<Driver> {
     history.tidy();
     let locks = VolumeLocks::open(paths).context("cannot prepare the locks of volumes")?;
     let mounter = Mounter::open(paths.clone(), launcher, program).context("cannot prepare to mount")?;
+    mounter.tidy();
     mounter.make_view().context("cannot prepare the mountpoints")?;
     Driver::open(store, book, healing, history, locks, mounter, config)
         .context("cannot read the definitions of volumes")

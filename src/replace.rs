@@ -5,6 +5,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
+    process,
 };
 
 /// How much a replaced file must survive.
@@ -16,8 +17,10 @@ pub enum Durability {
     Process,
 }
 
-/// Writes `content` to `directory/file_name` with `mode`. Temporary files begin with a dot, which no volume name
-/// does, and are removed when anything fails.
+/// How temporary files begin: with a dot, which no volume name does. What follows is whose they are.
+const TEMPORARY: &str = ".new-";
+
+/// Writes `content` to `directory/file_name` with `mode`. Its temporary file is removed when anything fails.
 pub fn replace(
     directory: &Path,
     file_name: &str,
@@ -25,7 +28,8 @@ pub fn replace(
     mode: u32,
     durability: Durability,
 ) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+    let mut file =
+        tempfile::Builder::new().prefix(&format!("{TEMPORARY}{}-", process::id())).tempfile_in(directory)?;
     file.write_all(content)?;
     // Not when it is opened: the umask would apply.
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
@@ -59,15 +63,23 @@ pub fn rename(directory: &Path, from: &str, to: &str) -> io::Result<()> {
     }
 }
 
-/// Removes temporary files that a killed process left in `directory`.
+/// Removes temporary files that killed processes left in `directory`. Those of others that live are about to be renamed. To be
+/// called by who writes none meanwhile: his number may be that of a process which was killed.
 pub fn remove_leftovers(directory: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().as_encoded_bytes().starts_with(b".new-") {
+        let name = entry.file_name();
+        let Some(writer) = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY)) else { continue };
+        if !writer.split_once('-').is_some_and(|(number, _)| is_another_that_lives(number)) {
             std::fs::remove_file(entry.path())?;
         }
     }
     Ok(())
+}
+
+fn is_another_that_lives(number: &str) -> bool {
+    let process = number.parse::<u32>().ok().filter(|process| *process != process::id());
+    process.is_some_and(|process| Path::new("/proc").join(process.to_string()).exists())
 }
 
 /// A rename or an unlink is on disk only when the directory is.
@@ -95,12 +107,18 @@ mod tests {
     #[test]
     fn leftovers_of_a_killed_process_are_removed_and_nothing_else() {
         let directory = tempfile::tempdir().unwrap();
-        for file in [".new-abc", "data.json"] {
+        let (before, of_parent) = (process::id(), nix::unistd::getppid());
+        // Of an earlier version, of an earlier process with this number, and of one beyond the highest (PID_MAX_LIMIT).
+        let left = [".new-abc".to_owned(), format!(".new-{before}-abc"), ".new-4194305-abc".to_owned()];
+        let mut kept =
+            [format!(".new-{of_parent}-abc"), "data.json".to_owned(), "new-4194305-abc".to_owned()];
+        for file in left.iter().chain(&kept) {
             std::fs::write(directory.path().join(file), "").unwrap();
         }
         remove_leftovers(directory.path()).unwrap();
-        let left: Vec<_> =
-            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["data.json"]);
+        let there = std::fs::read_dir(directory.path()).unwrap();
+        let mut there: Vec<_> = there.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        (there.sort(), kept.sort());
+        assert_eq!(there, kept);
     }
 }

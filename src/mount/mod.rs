@@ -95,6 +95,15 @@ impl Mounter {
         Ok(Self { paths, launcher, prober, program })
     }
 
+    /// Removes what a killed process left of the files that mounts need.
+    pub fn tidy(&self) {
+        for directory in [self.paths.ssh_configs(), self.paths.pinned_host_keys()] {
+            if let Err(e) = crate::replace::remove_leftovers(&directory) {
+                tracing::warn!("cannot tidy {}, ignoring: {e}", directory.display());
+            }
+        }
+    }
+
     /// Makes the directories for mountpoints and their read-only view. For the daemon only, which is alone.
     pub fn make_view(&self) -> io::Result<()> {
         let (directories, view) = (self.paths.mountpoint_directories(), self.paths.mountpoints());
