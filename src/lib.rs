@@ -41,6 +41,7 @@ pub mod sealing;
 pub mod store;
 pub mod supervisor;
 mod sys;
+pub mod timestamp;
 pub mod uptime;
 pub mod versions;
 pub mod volume;

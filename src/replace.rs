@@ -118,7 +118,8 @@ mod tests {
         remove_leftovers(directory.path()).unwrap();
         let there = std::fs::read_dir(directory.path()).unwrap();
         let mut there: Vec<_> = there.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        (there.sort(), kept.sort());
+        there.sort();
+        kept.sort();
         assert_eq!(there, kept);
     }
 }

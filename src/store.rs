@@ -25,6 +25,7 @@ use crate::{
     paths::{Paths, file_name, volume_of},
     replace::{self, Durability},
     sealing::Sealer,
+    timestamp::Timestamp,
     volume::{Secret, VolumeName, amendment::PasswordChange, options::Options},
 };
 use serde::{Deserialize, Serialize};
@@ -280,7 +281,7 @@ impl Store {
     fn write(&self, name: &VolumeName, definition: &Definition, password_next: bool) -> io::Result<()> {
         let file = File {
             schema: SCHEMA,
-            created_at: format_time(definition.created_at),
+            created_at: Timestamp(definition.created_at).to_string(),
             options: definition.options.clone(),
             password: definition.has_password,
             password_next,
@@ -381,12 +382,6 @@ pub fn names(paths: &Paths) -> io::Result<Vec<VolumeName>> {
     }
     names.sort();
     Ok(names)
-}
-
-/// RFC 3339 to the second: dockerd treats a volume whose date it cannot parse as gone (go-plugins-helpers#108).
-#[must_use]
-pub fn format_time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 #[cfg(test)]

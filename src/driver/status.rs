@@ -8,12 +8,14 @@ use crate::{
     history::History,
     mount,
     protocol::VolumeInfo,
-    store,
+    timestamp::Timestamp,
     uptime::Uptime,
+    volume::Remote,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::{
     collections::BTreeSet,
+    fmt,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -28,10 +30,10 @@ pub struct Status {
     state: State,
     /// Since when.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<String>,
+    since: Option<Timestamp>,
     /// `user@host:path`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    remote: Option<String>,
+    remote: Option<Shown<Arc<Remote>>>,
     /// How many calls of Docker hold it.
     references: u64,
     /// Short ids of the containers that have it.
@@ -54,7 +56,7 @@ pub struct Status {
     last_error: Option<String>,
     /// When.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_error_at: Option<String>,
+    last_error_at: Option<Timestamp>,
     /// Why it is unusable.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -67,6 +69,16 @@ pub struct Status {
     /// Containers that are without it until they restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     unhealed: Option<Vec<String>>,
+}
+
+/// What is written as a text that need not be made beforehand.
+#[derive(Clone, Debug, PartialEq)]
+struct Shown<T>(T);
+
+impl<T: fmt::Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }
 
 /// What a volume is doing.
@@ -114,9 +126,9 @@ impl Volumes {
     /// What Get and List tell, with what the healing and the history of the volume say.
     pub(super) fn info(&self, volume: &Volume, record: Record, history: History) -> VolumeInfo<Status> {
         let (known, health) = self.look_at_mount(volume);
-        let time = |at: Uptime| store::format_time(at.by_wall_clock());
+        let time = |at: Uptime| Timestamp(at.by_wall_clock());
         let mut status = Status {
-            remote: volume.remote().map(|remote| remote.to_string()),
+            remote: volume.remote().map(Shown),
             references: volume.references().total(),
             ..Status::default()
         };
@@ -146,7 +158,7 @@ impl Volumes {
         VolumeInfo {
             name: volume.name.to_string(),
             mountpoint: known.seen.map(|_| self.mounter.mountpoint(&volume.name)),
-            created_at: volume.created_at().map(store::format_time),
+            created_at: volume.created_at(),
             status,
         }
     }

@@ -165,11 +165,11 @@ impl Volume {
     }
 
     /// Known also where the policy forbids the volume.
-    pub(super) fn remote(&self) -> Option<Remote> {
-        if let Ok(spec) = self.verdict() {
-            return Some(spec.remote.clone());
+    pub(super) fn remote(&self) -> Option<Arc<Remote>> {
+        if let Ok(spec) = &self.defined().verdict {
+            return Some(Arc::clone(&spec.remote));
         }
-        options::remote(&self.definition()?.options)
+        options::remote(&self.definition()?.options).map(Arc::new)
     }
 
     /// How its options were judged last.
@@ -332,7 +332,7 @@ impl Volumes {
 
     /// Mounts of the volume that are not the `live` one: they are dead, or of an sshfs before the last restart.
     pub(super) async fn stale(&self, volume: &Volume, live: Option<&Mount>) -> io::Result<Vec<Stale>> {
-        let remotes = fuse::remotes(&volume.name, volume.remote().as_ref(), live);
+        let remotes = fuse::remotes(&volume.name, volume.remote().as_deref(), live);
         stale::find(&volume.name, &remotes, live.map(|mount| mount.device)).await
     }
 

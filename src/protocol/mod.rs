@@ -29,6 +29,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 /// A driver of volumes, as Docker sees it.
@@ -105,8 +106,8 @@ pub struct VolumeInfo<S> {
     pub name: String,
     /// Where it is mounted; None while it is not.
     pub mountpoint: Option<PathBuf>,
-    /// RFC 3339, or None where it is not known: dockerd drops a volume with any other text.
-    pub created_at: Option<String>,
+    /// None where it is not known.
+    pub created_at: Option<SystemTime>,
     /// Shown by `docker volume inspect`.
     pub status: S,
 }

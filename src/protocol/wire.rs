@@ -5,7 +5,7 @@
 //! Requests: unknown fields are ignored, missing ones are empty, `Opts` may be absent or null.
 
 use super::{Redefined, VolumeInfo};
-use crate::volume::amendment;
+use crate::{timestamp::Timestamp, volume::amendment};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{collections::BTreeMap, path::Path};
 
@@ -112,7 +112,7 @@ struct Volume<S> {
     name: String,
     mountpoint: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<String>,
+    created_at: Option<Timestamp>,
     status: S,
 }
 
@@ -180,7 +180,7 @@ impl<I: Iterator<Item = VolumeInfo<S>> + Clone, S: Serialize> Serialize for OneB
 impl<S> From<VolumeInfo<S>> for Volume<S> {
     fn from(info: VolumeInfo<S>) -> Self {
         let VolumeInfo { name, mountpoint, created_at, status } = info;
-        Self { name, mountpoint: text(mountpoint.as_deref()), created_at, status }
+        Self { name, mountpoint: text(mountpoint.as_deref()), created_at: created_at.map(Timestamp), status }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     remote::{self, InvalidRemote},
     spelling::Given,
 };
-use std::{collections::BTreeMap, iter, num::NonZeroU16};
+use std::{collections::BTreeMap, iter, num::NonZeroU16, sync::Arc};
 
 /// Options as Docker sends them (`-o key=value`).
 pub type Options = BTreeMap<String, String>;
@@ -21,8 +21,8 @@ pub type Options = BTreeMap<String, String>;
 /// The checked options of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// The remote directory.
-    pub remote: Remote,
+    /// The remote directory. Shared: it is told again and again.
+    pub remote: Arc<Remote>,
     /// TCP port, where the volume sets one.
     pub port: Option<NonZeroU16>,
     /// The private key.
@@ -224,7 +224,7 @@ impl Spec {
         let hard = given.take("hard").map_or(Ok(None), |text| check("hard", Value::Flag, &text))?.is_some();
 
         let mut spec = Self {
-            remote,
+            remote: Arc::new(remote),
             port,
             identity,
             agent,

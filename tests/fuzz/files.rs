@@ -120,7 +120,9 @@ fn definitions(root: TempDir) -> Check {
                 let again = store.read(&copy).unwrap().definition.unwrap();
                 store.remove(&copy).unwrap();
                 // To the second.
-                let time = |definition: &store::Definition| store::format_time(definition.created_at);
+                let time = |definition: &store::Definition| {
+                    sshfs_docker::timestamp::Timestamp(definition.created_at).to_string()
+                };
                 assert_eq!(time(&again), time(&definition));
                 let created_at = definition.created_at;
                 assert_eq!(store::Definition { created_at, ..again }, definition);
