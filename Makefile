@@ -94,6 +94,7 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@$(MAKE) --no-print-directory test-arm64
 	@$(MAKE) --no-print-directory test-fuzz
 	@$(MAKE) --no-print-directory test-loopback
+	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-lab
 	@$(MAKE) --no-print-directory test-packages
 	@tests/total target/test-log
@@ -117,6 +118,10 @@ test-fuzz: tools-rust ## Nearly right input for whatever reads some, two seconds
 .PHONY: test-loopback
 test-loopback: tools-test ## The real daemon against a real sshd on loopback (root, /dev/fuse)
 	@tests/tier loopback $(CARGO) test --locked --test loopback
+
+.PHONY: test-bench
+test-bench: tools-bench build ## Every line of `make bench` at its smallest: the driver can do all that is measured (root, /dev/fuse)
+	@SSHFS_DOCKER_BENCH_QUICK=1 tests/tier bench $(CARGO) test --locked --quiet --test bench
 
 .PHONY: test-lab
 test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)

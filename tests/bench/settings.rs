@@ -36,6 +36,10 @@ pub struct Settings {
     pub small_files: [usize; 2],
     /// Transactions of the database.
     pub transactions: usize,
+    /// Files whose attributes are asked for.
+    pub asked: usize,
+    /// Megabits per second of a slow line.
+    pub slow: u32,
 }
 
 impl Settings {
@@ -65,6 +69,8 @@ impl Settings {
             listed: vec![1_000, 10_000],
             small_files: [1_000, 200],
             transactions: 50,
+            asked: 200,
+            slow: 10,
         }
     }
 
@@ -84,6 +90,8 @@ impl Settings {
             listed: vec![50],
             small_files: [10, 5],
             transactions: 3,
+            asked: 10,
+            slow: 100,
         }
     }
 }
