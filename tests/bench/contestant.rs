@@ -156,6 +156,9 @@ impl<'a> Mounted<'a> {
             Contestant::Rclone | Contestant::RcloneCache => {
                 let plugin = self.plugin.as_ref().context("no rclone")?;
                 (self.took, self.is_there) = (plugin.mount(&self.name)?, true);
+                let begun = Instant::now();
+                fs::metadata(&path)?;
+                self.took += begun.elapsed();
                 return Ok(());
             }
             Contestant::Limit => bail!("mounts nothing"),

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
     io::{Read, Write},
+    iter,
     os::{fd::OwnedFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -166,39 +167,30 @@ pub fn at_random(
     size: usize,
     mut each: impl FnMut(u64, &mut [u8]) -> Result<()>,
 ) -> Result<f64> {
-    let mut block = vec![0; size];
-    in_random_places(
-        stage,
-        size,
-        |at| {
-            file.read_exact_at(&mut block, at)?;
-            each(at, &mut block)
-        },
-        || Ok(file.sync_data()?),
-    )
+    let (mut block, mut count) = (vec![0; size], 0_u32);
+    let begun = Instant::now();
+    for at in random_places(stage, size).take_while(|_| begun.elapsed() < stage.settings.random) {
+        file.read_exact_at(&mut block, at)?;
+        each(at, &mut block)?;
+        count += 1;
+    }
+    // Without a flush the last changes would count before the server has them.
+    file.sync_data()?;
+    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
 }
 
-/// Does something at blocks all over the big file for some time, and tells how often per second. What is flushed at the end
-/// counts: the last changes would not have arrived otherwise.
-pub fn in_random_places(
-    stage: &Stage,
-    size: usize,
-    mut each: impl FnMut(u64) -> Result<()>,
-    flush: impl FnOnce() -> Result<()>,
-) -> Result<f64> {
-    let blocks = stage.settings.file / size as u64;
-    let (mut count, mut random) = (0_u32, 0x9e37_79b9_7f4a_7c15_u64);
-    let begun = Instant::now();
-    while begun.elapsed() < stage.settings.random {
-        // Xorshift: the same places for all.
+/// Where blocks of this size are in the big file: the same places for all, without end.
+pub fn random_places(stage: &Stage, size: usize) -> impl Iterator<Item = u64> {
+    let (size, blocks) = (size as u64, stage.settings.file / size as u64);
+    // Xorshift.
+    let next = |random: &u64| {
+        let mut random = *random;
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        each(random % blocks * size as u64)?;
-        count += 1;
-    }
-    flush()?;
-    Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+        Some(random)
+    };
+    iter::successors(Some(0x9e37_79b9_7f4a_7c15_u64), next).skip(1).map(move |random| random % blocks * size)
 }
 
 /// ssh that runs a command on the server. It says when it has begun, so that logging in does not count.

@@ -8,8 +8,7 @@ use crate::{
     contestant::{Contestant, Mounted},
     data,
     delay::Link,
-    lookups,
-    mapping::Mapping,
+    lookups, mapping,
     results::{Results, What},
     sshd::Sshd,
     stage::{Stage, log_lines, milliseconds, random_bytes, serve_copies, serve_file, serve_small_files},
@@ -82,7 +81,14 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
 
 fn read_ahead(bench: &Bench, results: &mut Results) {
     let settings = &bench.stage.settings;
-    results.begin("defaults-read_ahead_kb", bench.about("How many KiB the kernel reads ahead."));
+    let about = format!(
+        "{} Blocks are read at random for {} s, and {} pages of a mapped file: there the kernel reads around each as much as it \
+         reads ahead.",
+        bench.about("How many KiB the kernel reads ahead."),
+        settings.random.as_secs_f64(),
+        settings.touched,
+    );
+    results.begin("defaults-read_ahead_kb", about);
     // As near and far as the other groups, and the farthest.
     let farthest = settings.round_trips.iter().max().copied();
     for link in settings.near_and_far.into_iter().chain(farthest).collect::<BTreeSet<_>>() {
@@ -95,12 +101,7 @@ fn read_ahead(bench: &Bench, results: &mut Results) {
         });
         let what = row("random reads of 4 KiB, mmap", link, "reads/s");
         bench.compare(results, READ_AHEAD, what, link.into(), |path| {
-            let mapping = Mapping::new(&File::open(path.join("big"))?)?;
-            let touch = |at| {
-                mapping.byte(usize::try_from(at)?);
-                Ok(())
-            };
-            data::in_random_places(bench.stage, 4096, touch, || Ok(()))
+            mapping::read_at_random(bench.stage, &path.join("big"))
         });
     }
 }
@@ -112,11 +113,15 @@ fn ciphers(bench: &Bench, results: &mut Results) {
 }
 
 fn connections(bench: &Bench, results: &mut Results) {
+    let settings = &bench.stage.settings;
     let about = format!(
-        "How many connections a mount has. Four files of {} MiB are read at once; a file is asked for while a big one is read.",
-        bench.stage.settings.one_of_four >> 20
+        "How many connections a mount has, which are made when they are needed. All columns are the driver. Four files of {} MiB \
+         are read at once; and each of {} files is asked for once while a big one is read, for no longer than {} s.",
+        settings.one_of_four >> 20,
+        settings.asked,
+        settings.random.as_secs_f64(),
     );
-    results.begin("defaults-max_conns", bench.about(&about));
+    results.begin("defaults-max_conns", about);
     for link in bench.stage.settings.near_and_far {
         let what = row("4 readers of 4 files", link, "MiB/s");
         bench.compare(results, CONNECTIONS, what, link.into(), |path| {
@@ -133,13 +138,13 @@ fn connections(bench: &Bench, results: &mut Results) {
 
 fn name_caches(bench: &Bench, results: &mut Results) {
     let (far, count) = (bench.far(), bench.listed);
-    results.begin("defaults-dir_cache", bench.about("Whether sshfs remembers names and attributes."));
+    results.begin("defaults-dir_cache", bench.about_asking("Whether sshfs remembers names and attributes."));
     let what = row(&format!("ls -l of {count} files, twice"), far, "s");
     bench.compare(results, DIR_CACHE, what, far, |path| {
         lookups::list_twice(&path.join("listed"), Duration::ZERO)
     });
     bench.ask_again(results, DIR_CACHE);
-    results.begin("defaults-dcache_timeout", bench.about("How many seconds sshfs remembers them."));
+    results.begin("defaults-dcache_timeout", bench.about_asking("How many seconds sshfs remembers them."));
     let task = format!("ls -l of {count} files, twice within {} s", PAUSE.as_secs());
     bench.compare(results, DCACHE_TIMEOUT, row(&task, far, "s"), far, |path| {
         lookups::list_twice(&path.join("listed"), PAUSE)
@@ -148,9 +153,13 @@ fn name_caches(bench: &Bench, results: &mut Results) {
 }
 
 fn kernel_timeouts(bench: &Bench, results: &mut Results) {
-    results.begin("defaults-attr_timeout", bench.about("How many seconds the kernel remembers attributes."));
+    results.begin(
+        "defaults-attr_timeout",
+        bench.about_asking("How many seconds the kernel remembers attributes."),
+    );
     bench.ask_again(results, ATTR_TIMEOUT);
-    results.begin("defaults-entry_timeout", bench.about("How many seconds the kernel remembers names."));
+    results
+        .begin("defaults-entry_timeout", bench.about_asking("How many seconds the kernel remembers names."));
     bench.ask_again(results, ENTRY_TIMEOUT);
 }
 
@@ -209,16 +218,20 @@ impl<'a> Bench<'a> {
         Ok(Self { stage, directory, noise: random_bytes()?, names, listed })
     }
 
-    /// What a chapter begins with.
+    /// What a chapter begins with, where files are read and written.
     fn about(&self, setting: &str) -> String {
-        let settings = &self.stage.settings;
+        let (mib, seconds) = (self.stage.settings.file >> 20, self.stage.settings.patience.as_secs_f64());
         format!(
-            "{setting} All columns are the driver. Files have {} MiB and are read or written for {} s at most, at random for {} s; \
-             attributes are those of {} files.",
-            settings.file >> 20,
-            settings.patience.as_secs_f64(),
-            settings.random.as_secs_f64(),
-            settings.asked,
+            "{setting} All columns are the driver. A file of {mib} MiB is read or written, for no longer than {seconds} s."
+        )
+    }
+
+    /// The same where files are asked for.
+    fn about_asking(&self, setting: &str) -> String {
+        let (count, seconds) = (self.names.len(), self.stage.settings.random.as_secs_f64());
+        format!(
+            "{setting} All columns are the driver. Of {count} files the attributes are asked for once, and then again and again \
+             for {seconds} s, which is what counts."
         )
     }
 

@@ -165,7 +165,9 @@ fn run(groups: &[Group]) -> ExitCode {
 /// A quick run is a test: the driver must have done all that was asked of it. Its last line is what `tests/total` reads.
 fn verdict(results: &Results) -> ExitCode {
     let failures = results.failures();
-    failures.iter().for_each(|failure| eprintln!("{failure}"));
+    for failure in &failures {
+        eprintln!("{failure}");
+    }
     let failed = failures.len();
     let word = if failed == 0 { "ok" } else { "FAILED" };
     println!("test result: {word}. {} passed; {failed} failed;", results.measured());

@@ -22,7 +22,7 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
     results.begin(
         "mounting",
         "The call, or the command, until the mount answers. rclone is `rclone serve docker`, which logs in when a volume is \
-         created and not when it is mounted; its program, like the driver's, runs already."
+         created and asks the server nothing when it is mounted; its program, like the driver's, runs already."
             .to_owned(),
     );
     let directory = stage.on_server("mounting");

@@ -56,7 +56,7 @@ fn section(body: &mut String, mut y: u32, left: u32, rows: &[&Row]) -> (u32, u32
     let medians: Vec<_> =
         rows.iter().flat_map(|row| row.outcomes.values()).filter_map(Outcome::median).collect();
     let scale = Scale::of(&medians);
-    let kind = if scale.least.is_some() { ", logarithmic" } else { "" };
+    let kind = scale.least.map_or_else(String::new, |least| format!(", logarithmic from {least}"));
     let title = format!("{} ({}, {direction}{kind})", first.what.task, first.what.unit);
     y += LINE;
     _ = writeln!(body, "<text x=\"10\" y=\"{y}\" font-weight=\"bold\">{}</text>", escape(&title));
