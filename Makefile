@@ -82,10 +82,10 @@ repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=
 man: tools-rust ## Write anew what man/, completions/ and debian/copyright take from the code; a unit test tells when
 	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
 
+# --all-targets leaves out what `cargo test` does not build by itself.
 .PHONY: lint
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --check
-	# --all-targets leaves out what `cargo test` does not build by itself.
 	$(CARGO) clippy --locked --all-targets --test arm64 --test bench --test demo -- -D warnings
 
 .PHONY: test
