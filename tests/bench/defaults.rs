@@ -116,7 +116,8 @@ fn connections(bench: &Bench, results: &mut Results) {
     let settings = &bench.stage.settings;
     let about = format!(
         "How many connections a mount has, which are made when they are needed. All columns are the driver. Four files of {} MiB \
-         are read at once; and each of {} files is asked for once while a big one is read, for no longer than {} s.",
+         are read at once; and each of {} files is asked for once while a big one is read, for no longer than {} s, where the first does not \
+         count.",
         settings.one_of_four >> 20,
         settings.asked,
         settings.random.as_secs_f64(),

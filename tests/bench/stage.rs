@@ -130,7 +130,7 @@ pub fn random_bytes() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A mebibyte of text as logs have it, of which compression leaves about a fifth.
+/// A mebibyte of text as logs have it, of which compression leaves less than a fifth.
 pub fn log_lines() -> Vec<u8> {
     let (mut text, mut random) = (Vec::new(), 0x9e37_79b9_u32);
     while text.len() < 1024 * 1024 {
