@@ -22,11 +22,13 @@ use std::{
     time::Duration,
 };
 
+/// The default is one of them by the round trip.
 const READ_AHEAD: &[Variant] = &[
-    Variant::new(0, "128", &[("read_ahead_kb", "128")]),
-    Variant::new(1, "1024", &[("read_ahead_kb", "1024")]),
-    Variant::new(2, "4096 (default)", &[]),
-    Variant::new(3, "16384", &[("read_ahead_kb", "16384")]),
+    Variant::new(0, "auto (default)", &[]),
+    Variant::new(1, "128", &[("read_ahead_kb", "128")]),
+    Variant::new(2, "1024", &[("read_ahead_kb", "1024")]),
+    Variant::new(3, "4096", &[("read_ahead_kb", "4096")]),
+    Variant::new(4, "16384", &[("read_ahead_kb", "16384")]),
 ];
 
 /// The other one is what OpenSSH itself prefers.

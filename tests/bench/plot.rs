@@ -136,7 +136,8 @@ fn colour(contestant: Contestant) -> &'static str {
             0 => "#0072b2",
             1 => "#e69f00",
             2 => "#009e73",
-            _ => "#cc79a7",
+            3 => "#cc79a7",
+            _ => "#56b4e9",
         },
     }
 }
