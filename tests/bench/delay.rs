@@ -31,11 +31,6 @@ impl From<Duration> for Link {
 }
 
 impl Link {
-    /// Whether nothing has to be in between.
-    pub fn is_direct(self) -> bool {
-        self == Self::from(Duration::ZERO)
-    }
-
     /// How long so many bytes take to get onto it.
     fn time_of(self, bytes: usize) -> Duration {
         // A megabit per second is a bit per microsecond.
@@ -50,7 +45,8 @@ impl Link {
 }
 
 /// Starts a proxy on a port of its own, which is returned. It ends with this program.
-pub fn start(to: u16, link: Link) -> u16 {
+pub fn start(to: u16, link: impl Into<Link>) -> u16 {
+    let link = link.into();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || {
