@@ -82,10 +82,11 @@ repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=
 man: tools-rust ## Write anew what man/, completions/ and debian/copyright take from the code; a unit test tells when
 	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
 
+# --all-targets leaves out what `cargo test` does not build by itself.
 .PHONY: lint
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --test arm64 --test bench --test demo -- -D warnings
 
 .PHONY: test
 test: ## All tiers in order, and their total (root; boots Debian hosts)
@@ -94,6 +95,7 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@$(MAKE) --no-print-directory test-arm64
 	@$(MAKE) --no-print-directory test-fuzz
 	@$(MAKE) --no-print-directory test-loopback
+	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-lab
 	@$(MAKE) --no-print-directory test-packages
 	@tests/total target/test-log
@@ -117,6 +119,10 @@ test-fuzz: tools-rust ## Nearly right input for whatever reads some, two seconds
 .PHONY: test-loopback
 test-loopback: tools-test ## The real daemon against a real sshd on loopback (root, /dev/fuse)
 	@tests/tier loopback $(CARGO) test --locked --test loopback
+
+.PHONY: test-bench
+test-bench: tools-bench build ## Every line of `make bench` at its smallest: the driver can do all that is measured (root, /dev/fuse)
+	@SSHFS_DOCKER_BENCH_QUICK=1 tests/tier bench $(CARGO) test --locked --quiet --test bench
 
 .PHONY: test-lab
 test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)

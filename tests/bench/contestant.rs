@@ -1,18 +1,18 @@
 //! Who is measured, and how each mounts.
 
 use crate::{
-    host::REMOTE_USER,
+    delay::Link,
     processes,
+    rclone::Plugin,
     sshd::{Sshd, wait_for},
     stage::{Stage, run},
-    world::mounts_at,
+    variant::Variant,
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread::sleep,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -25,20 +25,19 @@ pub enum Contestant {
     OurOptions,
     /// sshfs as the plugin vieux/sshfs calls it.
     Sshfs,
-    /// rclone with the defaults of `rclone serve docker`, which has no cache for files.
+    /// `rclone serve docker` with its defaults, which have no cache for files.
     Rclone,
     /// The same with a cache, without which it cannot do much; what is written arrives some time later.
     RcloneCache,
     /// What the link, the server or the disk gives.
     Limit,
+    /// The driver with another value of a setting.
+    Variant(&'static Variant),
 }
 
 /// What mounts, as a user would choose.
 pub const MOUNTING: [Contestant; 4] =
     [Contestant::Ours, Contestant::Sshfs, Contestant::Rclone, Contestant::RcloneCache];
-
-/// The end of a broken run, and no promise.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Contestant {
     pub fn name(self) -> &'static str {
@@ -49,6 +48,16 @@ impl Contestant {
             Self::Rclone => "rclone",
             Self::RcloneCache => "rclone, cache full",
             Self::Limit => "limit",
+            Self::Variant(variant) => variant.name,
+        }
+    }
+
+    /// The options that a volume of the driver has for it; None for who is not the driver.
+    pub const fn options(self) -> Option<&'static [(&'static str, &'static str)]> {
+        match self {
+            Self::Ours => Some(&[]),
+            Self::Variant(variant) => Some(variant.options),
+            _ => None,
         }
     }
 }
@@ -58,9 +67,11 @@ pub struct Mounted<'a> {
     stage: &'a Stage,
     contestant: Contestant,
     name: String,
-    process: Option<Child>,
+    plugin: Option<Plugin>,
     is_there: bool,
     pub path: PathBuf,
+    /// How long the creation of the volume took, where there is one.
+    pub creation: Duration,
     /// How long the mounting took.
     pub took: Duration,
 }
@@ -72,10 +83,11 @@ impl<'a> Mounted<'a> {
         contestant: Contestant,
         name: &str,
         directory: &Path,
-        round_trip: Duration,
+        link: impl Into<Link>,
     ) -> Result<Self> {
-        let mut mounted = Self::prepare(stage, contestant, name, directory, round_trip)?;
-        mounted.mount(directory, round_trip)?;
+        let link = link.into();
+        let mut mounted = Self::prepare(stage, contestant, name, directory, link)?;
+        mounted.mount(directory, link)?;
         Ok(mounted)
     }
 
@@ -85,31 +97,44 @@ impl<'a> Mounted<'a> {
         contestant: Contestant,
         name: &str,
         directory: &Path,
-        round_trip: Duration,
+        link: impl Into<Link>,
     ) -> Result<Self> {
+        let port = stage.port(link).to_string();
+        let (mut plugin, mut creation) = (None, Duration::ZERO);
         let path = match contestant {
-            Contestant::Ours => {
-                let port = stage.port(round_trip).to_string();
-                let options = [("sshcmd", &*Sshd::sshcmd(directory)), ("port", &*port)];
-                stage.world.create_with(name, &options).ok();
+            Contestant::Ours | Contestant::Variant(_) => {
+                let mut options = vec![("sshcmd", Sshd::sshcmd(directory)), ("port", port)];
+                let own = contestant.options().unwrap_or_default().iter();
+                options.extend(own.map(|(option, value)| (*option, (*value).to_owned())));
+                let options: Vec<_> =
+                    options.iter().map(|(option, value)| (*option, value.as_str())).collect();
+                let reply = stage.world.create_with(name, &options);
+                ensure!(reply.status == Some(200), "{}", reply.body["Err"]);
+                creation = reply.took;
                 stage.world.daemon.mountpoint(name)
+            }
+            Contestant::Rclone | Contestant::RcloneCache => {
+                let plugin = plugin.insert(Plugin::start(stage, name)?);
+                let cache = contestant == Contestant::RcloneCache;
+                creation = plugin.create(stage, name, directory, &port, cache)?;
+                plugin.mountpoint(name)
             }
             Contestant::OurOptions => {
                 our_command(stage, directory)?;
                 directory_for(stage, name)?
             }
-            _ => directory_for(stage, name)?,
+            Contestant::Sshfs | Contestant::Limit => directory_for(stage, name)?,
         };
-        let (name, process, took) = (name.to_owned(), None, Duration::ZERO);
-        Ok(Self { stage, contestant, name, process, is_there: false, path, took })
+        let (name, took) = (name.to_owned(), Duration::ZERO);
+        Ok(Self { stage, contestant, name, plugin, is_there: false, path, creation, took })
     }
 
     /// Mounts what is prepared.
-    pub fn mount(&mut self, directory: &Path, round_trip: Duration) -> Result<()> {
+    pub fn mount(&mut self, directory: &Path, link: impl Into<Link>) -> Result<()> {
         let (stage, path) = (self.stage, self.path.clone());
-        let port = stage.port(round_trip).to_string();
+        let port = stage.port(link).to_string();
         let mut command = match self.contestant {
-            Contestant::Ours => {
+            Contestant::Ours | Contestant::Variant(_) => {
                 let reply = stage.world.client().mount(&self.name, "bench");
                 ensure!(reply.status == Some(200), "{}", reply.body["Err"]);
                 (self.is_there, self.took) = (true, reply.took);
@@ -128,7 +153,14 @@ impl<'a> Mounted<'a> {
                 command.args(["-o", "UserKnownHostsFile=/dev/null"]);
                 command
             }
-            Contestant::Rclone | Contestant::RcloneCache => return self.mount_with_rclone(directory, &port),
+            Contestant::Rclone | Contestant::RcloneCache => {
+                let plugin = self.plugin.as_ref().context("no rclone")?;
+                (self.took, self.is_there) = (plugin.mount(&self.name)?, true);
+                let begun = Instant::now();
+                fs::metadata(&path)?;
+                self.took += begun.elapsed();
+                return Ok(());
+            }
             Contestant::Limit => bail!("mounts nothing"),
         };
         let begun = Instant::now();
@@ -140,61 +172,28 @@ impl<'a> Mounted<'a> {
         Ok(())
     }
 
-    fn mount_with_rclone(&mut self, directory: &Path, port: &str) -> Result<()> {
-        let mut command = Command::new("rclone");
-        command.arg("mount").arg(format!(":sftp:{}", directory.display())).arg(&self.path);
-        command.args(["--config", "", "--allow-other", "--sftp-host", "127.0.0.1", "--sftp-port", port]);
-        command.args(["--sftp-user", REMOTE_USER]).arg("--sftp-key-file").arg(self.stage.key());
-        // Of its own for each mount: nothing may be there already.
-        command.arg("--cache-dir").arg(self.path.with_extension("cache"));
-        if self.contestant == Contestant::RcloneCache {
-            // It would wait for 5 s before it begins to write.
-            command.args(["--vfs-cache-mode", "full", "--vfs-write-back", "0s"]);
-        }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let begun = Instant::now();
-        let process = self.process.insert(command.spawn().context("rclone (apt install rclone)")?);
-        while mounts_at(&self.path) == 0 {
-            if let Some(status) = process.try_wait()? {
-                bail!("rclone: {status}");
-            }
-            ensure!(begun.elapsed() < PATIENCE, "rclone does not mount");
-            sleep(Duration::from_millis(1));
-        }
-        self.is_there = true;
-        fs::metadata(&self.path)?;
-        self.took = begun.elapsed();
-        Ok(())
-    }
-
     /// Unmounts, and tells how long that took.
     pub fn unmount(mut self) -> Result<Duration> {
         self.end()
     }
 
     fn end(&mut self) -> Result<Duration> {
-        let begun = Instant::now();
-        if self.contestant == Contestant::Ours {
+        let was_there = std::mem::take(&mut self.is_there);
+        if self.contestant.options().is_some() {
             let client = self.stage.world.client();
             let reply = client.unmount(&self.name, "bench");
-            self.is_there = false;
             client.remove(&self.name);
             ensure!(reply.status == Some(200), "{}", reply.body["Err"]);
             return Ok(reply.took);
         }
-        if std::mem::take(&mut self.is_there) {
+        if let Some(plugin) = self.plugin.take() {
+            return if was_there { plugin.unmount(&self.name) } else { Ok(Duration::ZERO) };
+        }
+        let begun = Instant::now();
+        if was_there {
             run(Command::new("umount").arg(&self.path))?;
         }
         let took = begun.elapsed();
-        if let Some(mut process) = self.process.take() {
-            // One that never mounted does not end by itself.
-            while process.try_wait()?.is_none() && begun.elapsed() < Duration::from_secs(5) {
-                sleep(Duration::from_millis(5));
-            }
-            _ = process.kill();
-            process.wait()?;
-            _ = fs::remove_dir_all(self.path.with_extension("cache"));
-        }
         let text = self.path.to_string_lossy().into_owned();
         wait_for(|| self.stage.world.processes(&text).is_empty(), "sshfs has ended");
         Ok(took)
@@ -203,7 +202,7 @@ impl<'a> Mounted<'a> {
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
-        if self.is_there || self.process.is_some() || self.contestant == Contestant::Ours {
+        if self.is_there || self.plugin.is_some() || self.contestant.options().is_some() {
             _ = self.end();
         }
     }

@@ -21,6 +21,14 @@ const CALLERS: usize = 8;
 
 /// Measures with few and with many volumes.
 pub fn run(stage: &mut Stage, results: &mut Results) {
+    results.begin(
+        "control",
+        format!(
+            "Calls over one connection that stays: {} of each kind, of Create a fifth and of List a twentieth. The limit of Create \
+             is a file that is written, flushed and renamed on the same disk.",
+            stage.settings.calls
+        ),
+    );
     for count in stage.settings.volumes.clone() {
         // What fails here is the driver itself.
         with_volumes(stage, results, count).expect("the daemon answers");

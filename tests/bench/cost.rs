@@ -19,6 +19,15 @@ use std::{
 };
 
 pub fn run(stage: &mut Stage, results: &mut Results) {
+    results.begin(
+        "cost",
+        format!(
+            "Memory is what processes have for themselves and their part of what they share (PSS), processor time that of a file \
+             of {} MiB. What one mount costs counts the processes that came with it: sshfs, ssh and what supervises them, or all \
+             of rclone; the driver's daemon, which all mounts share, has lines of its own.",
+            stage.settings.file >> 20
+        ),
+    );
     sizes(results);
     let most = stage.settings.volumes.iter().copied().max().unwrap_or_default();
     for count in BTreeSet::from([0, 100, most]) {

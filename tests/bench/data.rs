@@ -4,12 +4,14 @@ use crate::{
     contestant::{Contestant, MOUNTING, Mounted},
     host::REMOTE_USER,
     results::{Results, What},
+    settings::Settings,
     stage::{Stage, milliseconds, random_bytes, serve_file},
 };
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
     io::{Read, Write},
+    iter,
     os::{fd::OwnedFd, unix::fs::FileExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -37,6 +39,7 @@ fn mib_per_second(bytes: u64, time: Duration) -> f64 {
 pub fn run(stage: &mut Stage, results: &mut Results) {
     let stage = &*stage;
     let settings = &stage.settings;
+    results.begin("data", about(settings));
     let directory = stage.on_server("data");
     serve_file(&directory.join("big"), settings.file).expect("a file on the server");
     let four: Vec<_> = (0..4).map(|i| format!("quarter-{i}")).collect();
@@ -59,7 +62,7 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
                 write_with_ssh(stage, &served, round_trip)
             } else {
                 let mounted = mount(contestant)?;
-                write(stage, &mounted.path.join("written"), &served)
+                write(stage, &mounted.path.join("written"), &served, &random_bytes()?)
             };
             // Not there where the writing failed at once.
             _ = fs::remove_file(served);
@@ -68,11 +71,7 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
         results.compare(row("4 readers of 4 files", "MiB/s"), &MOUNTING, |contestant| {
             let mounted = mount(contestant)?;
             let paths: Vec<PathBuf> = four.iter().map(|name| mounted.path.join(name)).collect();
-            thread::scope(|scope| {
-                let each = |path| scope.spawn(move || read(path, settings.patience));
-                let readers: Vec<_> = paths.iter().map(PathBuf::as_path).map(each).collect();
-                readers.into_iter().map(|reader| reader.join().expect("a reader")).sum()
-            })
+            read_at_once(&paths, settings.patience)
         });
         for (task, size) in [("random reads of 4 KiB", 4096), ("random reads of 64 KiB", BLOCK)] {
             results.compare(row(task, "reads/s"), &MOUNTING, |contestant| {
@@ -91,11 +90,32 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
     }
 }
 
+fn about(settings: &Settings) -> String {
+    format!(
+        "Noise, which cannot be compressed. One file of {} MiB is read and written from its beginning, 1 MiB with each call, and \
+         no longer than {} s; four of {} MiB each are read at once. Blocks are read at random for {} s. Each value is of a fresh \
+         mount, and what was written counts when the server has it.",
+        settings.file >> 20,
+        settings.patience.as_secs_f64(),
+        settings.one_of_four >> 20,
+        settings.random.as_secs_f64(),
+    )
+}
+
 /// Reads a file from its beginning until its end, or until the time is over.
-fn read(path: &Path, patience: Duration) -> Result<f64> {
+pub fn read(path: &Path, patience: Duration) -> Result<f64> {
     let file = File::open(path)?;
     let begun = Instant::now();
     drain(file, begun, patience)
+}
+
+/// The same for several files at once, all together.
+pub fn read_at_once(paths: &[PathBuf], patience: Duration) -> Result<f64> {
+    thread::scope(|scope| {
+        let each = |path| scope.spawn(move || read(path, patience));
+        let readers: Vec<_> = paths.iter().map(PathBuf::as_path).map(each).collect();
+        readers.into_iter().map(|reader| reader.join().expect("a reader")).sum()
+    })
 }
 
 fn drain(mut from: impl Read, begun: Instant, patience: Duration) -> Result<f64> {
@@ -110,11 +130,11 @@ fn drain(mut from: impl Read, begun: Instant, patience: Duration) -> Result<f64>
     Ok(mib_per_second(bytes, begun.elapsed()))
 }
 
-/// Writes a file, until the server has all of it.
-fn write(stage: &Stage, path: &Path, served: &Path) -> Result<f64> {
-    let (mut file, noise) = (File::create(path)?, random_bytes()?);
+/// Writes this again and again into a file, until the server has all of it.
+pub fn write(stage: &Stage, path: &Path, served: &Path, mebibyte: &[u8]) -> Result<f64> {
+    let mut file = File::create(path)?;
     let begun = Instant::now();
-    let bytes = fill(stage, &mut file, &noise, begun)?;
+    let bytes = fill(stage, &mut file, mebibyte, begun)?;
     // What was not written by then is an error that a drop would not tell.
     nix::unistd::close(OwnedFd::from(file))?;
     arrived(served, bytes)?;
@@ -141,22 +161,15 @@ pub fn arrived(served: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Reads blocks all over a file for some time, and does something with each. Returns how many there were per second.
-fn at_random(
+pub fn at_random(
     stage: &Stage,
     file: &File,
     size: usize,
     mut each: impl FnMut(u64, &mut [u8]) -> Result<()>,
 ) -> Result<f64> {
-    let blocks = stage.settings.file / size as u64;
     let (mut block, mut count) = (vec![0; size], 0_u32);
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let begun = Instant::now();
-    while begun.elapsed() < stage.settings.random {
-        // Xorshift: the same places for all.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let at = random % blocks * size as u64;
+    for at in random_places(stage, size).take_while(|_| begun.elapsed() < stage.settings.random) {
         file.read_exact_at(&mut block, at)?;
         each(at, &mut block)?;
         count += 1;
@@ -164,6 +177,20 @@ fn at_random(
     // Without a flush the last changes would count before the server has them.
     file.sync_data()?;
     Ok(f64::from(count) / begun.elapsed().as_secs_f64())
+}
+
+/// Where blocks of this size are in the big file: the same places for all, without end.
+pub fn random_places(stage: &Stage, size: usize) -> impl Iterator<Item = u64> {
+    let (size, blocks) = (size as u64, stage.settings.file / size as u64);
+    // Xorshift.
+    let next = |random: &u64| {
+        let mut random = *random;
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        Some(random)
+    };
+    iter::successors(Some(0x9e37_79b9_7f4a_7c15_u64), next).skip(1).map(move |random| random % blocks * size)
 }
 
 /// ssh that runs a command on the server. It says when it has begun, so that logging in does not count.

@@ -1,5 +1,5 @@
 //! A TCP proxy that makes a connection longer: what arrives is handed on half a round trip later, as much at a time as ever.
-//! The bandwidth stays that of the loopback interface.
+//! The bandwidth stays that of the loopback interface, unless it is to be less.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +16,37 @@ const MOST_ON_THE_WAY: usize = 64 * 1024 * 1024;
 /// How much is read at once.
 const CHUNK: usize = 256 * 1024;
 
+/// What is between the hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Link {
+    pub round_trip: Duration,
+    /// In each direction; as fast as it goes if there is none.
+    pub megabits_per_second: Option<u32>,
+}
+
+impl From<Duration> for Link {
+    fn from(round_trip: Duration) -> Self {
+        Self { round_trip, megabits_per_second: None }
+    }
+}
+
+impl Link {
+    /// How long so many bytes take to get onto it.
+    fn time_of(self, bytes: usize) -> Duration {
+        // A megabit per second is a bit per microsecond.
+        self.megabits_per_second
+            .map_or(Duration::ZERO, |speed| Duration::from_micros(bytes as u64 * 8 / u64::from(speed)))
+    }
+
+    /// How much of it is handed on at once: on a slow link ten milliseconds' worth, or it would come in bursts.
+    fn chunk(self) -> usize {
+        self.megabits_per_second.map_or(CHUNK, |speed| CHUNK.min(speed as usize * 10_000 / 8))
+    }
+}
+
 /// Starts a proxy on a port of its own, which is returned. It ends with this program.
-pub fn start(to: u16, round_trip: Duration) -> u16 {
+pub fn start(to: u16, link: impl Into<Link>) -> u16 {
+    let link = link.into();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     thread::spawn(move || {
@@ -25,7 +54,7 @@ pub fn start(to: u16, round_trip: Duration) -> u16 {
             let Ok(far) = TcpStream::connect(("127.0.0.1", to)) else { continue };
             for (from, to) in [(&near, &far), (&far, &near)] {
                 let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
-                carry(from, to, round_trip / 2);
+                carry(from, to, link);
             }
         }
     });
@@ -33,17 +62,21 @@ pub fn start(to: u16, round_trip: Duration) -> u16 {
 }
 
 /// Hands on in one direction until the connection ends.
-fn carry(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+fn carry(mut from: TcpStream, mut to: TcpStream, link: Link) {
+    let delay = link.round_trip / 2;
     // What is small must not wait for more: the delay is all that there is.
     _ = to.set_nodelay(true);
     let line = Arc::new(Line::default());
     let entrance = Arc::clone(&line);
     thread::spawn(move || {
-        let mut buffer = vec![0; CHUNK];
+        let (mut buffer, mut free) = (vec![0; link.chunk()], Instant::now());
         loop {
-            match from.read(&mut buffer) {
-                Ok(length @ 1..) if entrance.put(Instant::now() + delay, &buffer[..length]) => {}
-                _ => break entrance.close(Instant::now() + delay),
+            let length = from.read(&mut buffer).unwrap_or_default();
+            // Nothing more is read until this is on the way: who sends must notice that the link is slow.
+            free = free.max(Instant::now()) + link.time_of(length);
+            sleep(free.saturating_duration_since(Instant::now()));
+            if length == 0 || !entrance.put(free + delay, &buffer[..length]) {
+                break entrance.close(free + delay);
             }
         }
     });

@@ -1,50 +1,43 @@
 //! The report: a table for people, the same for programs, and a plot for each group.
 
 use crate::{
-    contestant::Contestant,
-    plot,
-    results::{Outcome, Results, Row},
+    machine, plot,
+    results::{Chapter, Outcome, Results, Row},
     semantics::WORKS,
     settings::Settings,
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use std::{fmt::Write, fs, path::Path};
-
-const ALL: [Contestant; 6] = [
-    Contestant::Ours,
-    Contestant::OurOptions,
-    Contestant::Sshfs,
-    Contestant::Rclone,
-    Contestant::RcloneCache,
-    Contestant::Limit,
-];
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 /// Writes `report.md`, `report.json` and `GROUP.svg`, and returns the text.
 pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result<String> {
     fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
     let mut text = head(settings);
-    for (group, rows) in by_group(&results.rows) {
-        text += &table(group, rows);
+    for chapter in &results.chapters {
+        let rows: Vec<_> = results.rows_of(chapter).collect();
         // Of what works or not, there is nothing to draw.
-        if rows.iter().any(|row| row.what.unit != WORKS) {
-            fs::write(directory.join(format!("{group}.svg")), plot::chart(group, rows))?;
+        let chart = rows.iter().any(|row| row.what.unit != WORKS).then(|| format!("{}.svg", chapter.name));
+        text += &table(chapter, &rows);
+        if let Some(name) = chart {
+            _ = writeln!(text, "\n![{} as bars]({name})", chapter.name);
+            fs::write(directory.join(name), plot::chart(&chapter.name, &rows))?;
         }
     }
     fs::write(directory.join("report.md"), &text)?;
     let rows: Vec<_> = results.rows.iter().map(as_json).collect();
-    let all = json!({"machine": machine(), "rounds": settings.rounds, "quick": settings.quick, "rows": rows});
+    let chapters: Vec<_> = results
+        .chapters
+        .iter()
+        .map(|chapter| json!({"group": chapter.name, "about": chapter.about}))
+        .collect();
+    let all = json!({"machine": machine::words(), "groups": chapters, "rounds": settings.rounds, "quick": settings.quick, "rows": rows});
     fs::write(directory.join("report.json"), serde_json::to_string_pretty(&all)?)?;
     Ok(text)
 }
 
-/// Rows of one group follow each other.
-fn by_group(rows: &[Row]) -> impl Iterator<Item = (&str, &[Row])> {
-    rows.chunk_by(|a, b| a.group == b.group).map(|rows| (rows[0].group.as_str(), rows))
-}
-
 fn head(settings: &Settings) -> String {
-    let mut text = format!("# Benchmark\n\n{}. ", machine());
+    let mut text = format!("# Benchmark\n\n{}. ", machine::words());
     text += if settings.quick {
         "A quick run, which shows that the benches run: these numbers mean nothing."
     } else {
@@ -53,23 +46,11 @@ fn head(settings: &Settings) -> String {
     text + "\n"
 }
 
-/// What it was measured on.
-fn machine() -> String {
-    let read = |file| fs::read_to_string(file).unwrap_or_default();
-    let (cpus, memory, kernel) =
-        (read("/proc/cpuinfo"), read("/proc/meminfo"), read("/proc/sys/kernel/osrelease"));
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("a processor");
-    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
-    let kib: u64 = memory.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or_default();
-    let model = model.trim_matches(|c: char| c == ':' || c.is_whitespace());
-    format!("{count} × {model}, {} GiB of memory, Linux {}", kib >> 20, kernel.trim())
-}
-
-fn table(group: &str, rows: &[Row]) -> String {
-    let columns: Vec<_> =
-        ALL.into_iter().filter(|c| rows.iter().any(|row| row.outcomes.contains_key(c))).collect();
+fn table(chapter: &Chapter, rows: &[&Row]) -> String {
+    let columns: BTreeSet<_> = rows.iter().flat_map(|row| row.outcomes.keys().copied()).collect();
     let names: Vec<_> = columns.iter().map(|contestant| contestant.name()).collect();
-    let mut text = format!("\n## {group}\n\n| what | where | unit | {} |\n", names.join(" | "));
+    let mut text = format!("\n## {}\n\n{}\n\n", chapter.name, chapter.about);
+    _ = writeln!(text, "| what | where | unit | {} |", names.join(" | "));
     _ = writeln!(text, "|---|---|---|{}", "---:|".repeat(columns.len()));
     let mut notes = Vec::new();
     for row in rows {
@@ -78,7 +59,6 @@ fn table(group: &str, rows: &[Row]) -> String {
             let cell = match row.outcomes.get(contestant) {
                 None => String::new(),
                 Some(Outcome::Impossible(reason)) => {
-                    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
                     let note = format!("{} cannot: {reason}", contestant.name());
                     let place = notes.iter().position(|known| *known == note).unwrap_or_else(|| {
                         notes.push(note);

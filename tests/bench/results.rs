@@ -1,6 +1,6 @@
 //! What was measured, and comparing contestants round by round.
 
-use crate::{contestant::Contestant, settings::Settings};
+use crate::{contestant::Contestant, reason, settings::Settings};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -55,11 +55,19 @@ pub struct Row {
     pub outcomes: BTreeMap<Contestant, Outcome>,
 }
 
+/// Lines that have a table and a chart together.
+#[derive(Clone, Debug)]
+pub struct Chapter {
+    pub name: String,
+    /// What there is to know before the numbers: how much was moved, and between what.
+    pub about: String,
+}
+
 /// All lines.
 #[derive(Debug, Default)]
 pub struct Results {
+    pub chapters: Vec<Chapter>,
     pub rows: Vec<Row>,
-    group: String,
     rounds: usize,
     warm_up: bool,
 }
@@ -71,8 +79,30 @@ impl Results {
     }
 
     /// What follows is of this group.
-    pub fn begin(&mut self, group: &str) {
-        group.clone_into(&mut self.group);
+    pub fn begin(&mut self, name: &str, about: String) {
+        self.chapters.push(Chapter { name: name.to_owned(), about });
+    }
+
+    fn group(&self) -> String {
+        self.chapters.last().map(|chapter| chapter.name.clone()).unwrap_or_default()
+    }
+
+    /// Rows of a group.
+    pub fn rows_of<'a>(&'a self, chapter: &'a Chapter) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(|row| row.group == chapter.name)
+    }
+
+    /// What the driver could not do, which it must be able to do, one sentence each.
+    pub fn failures(&self) -> Vec<String> {
+        let outcomes =
+            self.rows.iter().flat_map(|row| row.outcomes.iter().map(move |outcome| (row, outcome)));
+        let failure = |(row, (contestant, outcome)): (&Row, (&Contestant, &Outcome))| match outcome {
+            Outcome::Impossible(reason) if contestant.options().is_some() => {
+                Some(format!("{}: {}, {}: {reason}", row.group, row.what.task, contestant.name()))
+            }
+            _ => None,
+        };
+        outcomes.filter_map(failure).collect()
     }
 
     /// Has each contestant do the same in turn, so that a machine that gets slower does so for all. The first round is a
@@ -91,7 +121,7 @@ impl Results {
                 match measure(*contestant) {
                     Ok(value) if round > 0 => values.push(value),
                     Ok(_) => {}
-                    Err(error) => *outcome = Outcome::Impossible(format!("{error:#}")),
+                    Err(error) => *outcome = Outcome::Impossible(reason::of(&error)),
                 }
             }
         }
@@ -108,8 +138,9 @@ impl Results {
         values.sort_by(f64::total_cmp);
         let outcome = Outcome::Measured(values);
         // Another contestant may have done the same before.
+        let group = self.group();
         let same = |row: &&mut Row| {
-            row.group == self.group && row.what.task == what.task && row.what.condition == what.condition
+            row.group == group && row.what.task == what.task && row.what.condition == what.condition
         };
         if let Some(row) = self.rows.iter_mut().find(same) {
             tell(&what, contestant, &outcome);
@@ -121,14 +152,22 @@ impl Results {
 
     /// Takes in why there is no value.
     pub fn impossible(&mut self, what: What, contestant: Contestant, why: &anyhow::Error) {
-        self.add(what, [(contestant, Outcome::Impossible(format!("{why:#}")))].into());
+        self.add(what, [(contestant, Outcome::Impossible(reason::of(why)))].into());
+    }
+
+    /// How many lines have a value of the driver, or are about none of it.
+    pub fn measured(&self) -> usize {
+        let is_failure = |(contestant, outcome): (&Contestant, &Outcome)| {
+            contestant.options().is_some() && outcome.median().is_none()
+        };
+        self.rows.iter().filter(|row| !row.outcomes.iter().any(is_failure)).count()
     }
 
     fn add(&mut self, what: What, outcomes: BTreeMap<Contestant, Outcome>) {
         for (contestant, outcome) in &outcomes {
             tell(&what, *contestant, outcome);
         }
-        self.rows.push(Row { group: self.group.clone(), what, outcomes });
+        self.rows.push(Row { group: self.group(), what, outcomes });
     }
 }
 
@@ -139,7 +178,7 @@ fn tell(what: &What, contestant: Contestant, outcome: &Outcome) {
         Outcome::Measured(_) => {
             outcome.median().map_or_else(String::new, |value| format!("{value:.3} {unit}"))
         }
-        Outcome::Impossible(reason) => reason.replace('\n', " "),
+        Outcome::Impossible(reason) => reason.clone(),
     };
     eprintln!("{task}, {condition}, {}: {value}", contestant.name());
 }

@@ -30,6 +30,10 @@ const CHECKS: &[Check] = &[
 
 pub fn run(stage: &mut Stage, results: &mut Results) {
     let stage = &*stage;
+    results.begin(
+        "semantics",
+        "What programs expect of files, without a delay. It works or does not.".to_owned(),
+    );
     for (i, (task, check)) in CHECKS.iter().enumerate() {
         let what =
             What { task: (*task).to_owned(), condition: String::new(), unit: WORKS, better: Better::More };

@@ -36,6 +36,12 @@ pub struct Settings {
     pub small_files: [usize; 2],
     /// Transactions of the database.
     pub transactions: usize,
+    /// Pages of a mapped file that are read, a few: soon the kernel has read all around them.
+    pub touched: usize,
+    /// Files whose attributes are asked for.
+    pub asked: usize,
+    /// Megabits per second of a slow line.
+    pub slow: u32,
 }
 
 impl Settings {
@@ -65,6 +71,9 @@ impl Settings {
             listed: vec![1_000, 10_000],
             small_files: [1_000, 200],
             transactions: 50,
+            touched: 100,
+            asked: 200,
+            slow: 10,
         }
     }
 
@@ -84,6 +93,9 @@ impl Settings {
             listed: vec![50],
             small_files: [10, 5],
             transactions: 3,
+            touched: 20,
+            asked: 10,
+            slow: 100,
         }
     }
 }

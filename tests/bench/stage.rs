@@ -3,7 +3,14 @@
 //!
 //! The server's files are in memory: what is measured is the way to them.
 
-use crate::{delay, host::REMOTE_UID, settings::Settings, sshd::Sshd, target, world::World};
+use crate::{
+    delay::{self, Link},
+    host::REMOTE_UID,
+    settings::Settings,
+    sshd::Sshd,
+    target,
+    world::World,
+};
 use anyhow::{Context, Result, ensure};
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
@@ -29,7 +36,7 @@ pub struct Stage {
     pub settings: Settings,
     /// Command line of the driver's sshfs, see `contestant.rs`.
     pub our_command: OnceCell<Vec<String>>,
-    lines: RefCell<BTreeMap<Duration, u16>>,
+    lines: RefCell<BTreeMap<Link, u16>>,
     _disk: TempDir,
 }
 
@@ -60,12 +67,12 @@ impl Stage {
     }
 
     /// The port of the server at the end of such a line. The shortest has nothing in between.
-    pub fn port(&self, round_trip: Duration) -> u16 {
-        let server = self.world.sshd.port;
-        if round_trip.is_zero() {
+    pub fn port(&self, link: impl Into<Link>) -> u16 {
+        let (server, link) = (self.world.sshd.port, link.into());
+        if link == Duration::ZERO.into() {
             return server;
         }
-        *self.lines.borrow_mut().entry(round_trip).or_insert_with(|| delay::start(server, round_trip))
+        *self.lines.borrow_mut().entry(link).or_insert_with(|| delay::start(server, link))
     }
 
     /// The key that the server accepts.
@@ -90,8 +97,12 @@ impl Drop for Stage {
 
 /// A file on the server whose content cannot be compressed.
 pub fn serve_file(path: &Path, size: u64) -> Result<()> {
+    serve_copies(path, size, &random_bytes()?)
+}
+
+/// A file on the server that has this again and again.
+pub fn serve_copies(path: &Path, size: u64, mebibyte: &[u8]) -> Result<()> {
     let mut file = File::create(path)?;
-    let mebibyte = random_bytes()?;
     let mut missing = usize::try_from(size)?;
     while missing > 0 {
         let length = missing.min(mebibyte.len());
@@ -120,6 +131,24 @@ pub fn random_bytes() -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A mebibyte of text as logs have it, of which compression leaves less than a fifth.
+pub fn log_lines() -> Vec<u8> {
+    let (mut text, mut random) = (Vec::new(), 0x9e37_79b9_u32);
+    while text.len() < 1024 * 1024 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let line = format!(
+            "10.0.{}.{} - - \"GET /item/{} HTTP/1.1\" 200 {}\n",
+            random >> 24,
+            random >> 16 & 255,
+            random >> 8 & 0xffff,
+            random % 90_000
+        );
+        text.extend_from_slice(line.as_bytes());
+    }
+    text.truncate(1024 * 1024);
+    text
+}
+
 /// Runs a program and takes what it says as the reason if it fails.
 pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.output().with_context(|| format!("{:?}", command.get_program()))?;
@@ -128,7 +157,9 @@ pub fn run(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// A round trip as the table has it.
-pub fn milliseconds(round_trip: Duration) -> String {
-    format!("{} ms", round_trip.as_millis())
+/// A link as the table has it.
+pub fn milliseconds(link: impl Into<Link>) -> String {
+    let Link { round_trip, megabits_per_second } = link.into();
+    let speed = megabits_per_second.map_or_else(String::new, |speed| format!(", {speed} Mbit/s"));
+    format!("{} ms{speed}", round_trip.as_millis())
 }
