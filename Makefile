@@ -121,7 +121,7 @@ test-loopback: tools-test ## The real daemon against a real sshd on loopback (ro
 	@tests/tier loopback $(CARGO) test --locked --test loopback
 
 .PHONY: test-bench
-test-bench: tools-bench build ## Every line of `make bench` at its smallest: the driver can do all that is measured (root, /dev/fuse)
+test-bench: tools-bench deb ## Every line of `make bench` at its smallest: the driver can do all that is measured (root, /dev/fuse)
 	@SSHFS_DOCKER_BENCH_QUICK=1 tests/tier bench $(CARGO) test --locked --quiet --test bench
 
 .PHONY: test-lab
@@ -149,7 +149,7 @@ demo: tools-lab deb ## A user's first minute, on two Debian hosts booted for it
 	@$(CARGO) test --locked --quiet --test demo
 
 .PHONY: bench
-bench: tools-bench build ## Measure beside sshfs, rclone and ssh, into target/bench; GROUPS="data control" chooses (root, /dev/fuse)
+bench: tools-bench deb ## Measure beside sshfs, rclone and ssh, into target/bench; GROUPS="data control" chooses (root, /dev/fuse)
 	@$(CARGO) test --locked --quiet --test bench -- $(GROUPS)
 
 # What the targets need from apt; each does nothing where it is there already.

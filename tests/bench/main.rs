@@ -90,10 +90,13 @@ const GROUPS: &[Group] = &[
     ("defaults", defaults::run),
 ];
 
-/// The program that is measured: the release beside the debug build that cargo makes for tests.
+/// The program that is measured: the one in the package.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| target().join("release/sshfs-docker"))
+    PROGRAM.get_or_init(|| {
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/packages/binaries").join(architecture)
+    })
 }
 
 /// Cargo's directory for what it builds.
@@ -113,7 +116,7 @@ fn main() -> ExitCode {
     TIER.run(
         || {
             let there = program().exists();
-            there.then_some(()).ok_or_else(|| format!("there is no {} (make build)", program().display()))
+            there.then_some(()).ok_or_else(|| format!("there is no {} (make deb)", program().display()))
         },
         Stage::sweep,
         || {
