@@ -41,8 +41,15 @@ fn head(settings: &Settings) -> String {
     text += if settings.quick {
         "A quick run, which shows that the benches run: these numbers mean nothing."
     } else {
-        "Medians of several rounds after a warm-up, and in parentheses the smallest and the largest value."
+        "Medians of several rounds after a warm-up, and in parentheses the smallest and the largest value. "
     };
+    if !settings.quick {
+        _ = write!(
+            text,
+            "Where one round of all took longer than {} s, it is the only one.",
+            settings.longest.as_secs()
+        );
+    }
     text + "\n"
 }
 

@@ -2,7 +2,10 @@
 
 use crate::{contestant::Contestant, reason, settings::Settings};
 use anyhow::Result;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// Whether much is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,12 @@ impl Outcome {
             Self::Impossible(_) => None,
         }
     }
+
+    fn forget(&mut self) {
+        if let Self::Measured(values) = self {
+            values.clear();
+        }
+    }
 }
 
 /// A line of the table.
@@ -70,12 +79,18 @@ pub struct Results {
     pub rows: Vec<Row>,
     rounds: usize,
     warm_up: bool,
+    longest: Duration,
 }
 
 impl Results {
     /// None yet; a quick run has no time for a warm-up.
     pub fn new(settings: &Settings) -> Self {
-        Self { rounds: settings.rounds, warm_up: !settings.quick, ..Self::default() }
+        Self {
+            rounds: settings.rounds,
+            warm_up: !settings.quick,
+            longest: settings.longest,
+            ..Self::default()
+        }
     }
 
     /// What follows is of this group.
@@ -106,7 +121,8 @@ impl Results {
     }
 
     /// Has each contestant do the same in turn, so that a machine that gets slower does so for all. The first round is a
-    /// warm-up and does not count. Who fails once is out.
+    /// warm-up and does not count, unless it took so long that nothing is left to be warmed up, and no time for another. Who
+    /// fails once is out.
     pub fn compare(
         &mut self,
         what: What,
@@ -115,14 +131,20 @@ impl Results {
     ) {
         let mut outcomes: BTreeMap<_, _> =
             contestants.iter().map(|contestant| (*contestant, Outcome::Measured(Vec::new()))).collect();
+        let begun = Instant::now();
         for round in usize::from(!self.warm_up)..=self.rounds {
             for (contestant, outcome) in &mut outcomes {
                 let Outcome::Measured(values) = outcome else { continue };
                 match measure(*contestant) {
-                    Ok(value) if round > 0 => values.push(value),
-                    Ok(_) => {}
+                    Ok(value) => values.push(value),
                     Err(error) => *outcome = Outcome::Impossible(reason::of(&error)),
                 }
+            }
+            if begun.elapsed() > self.longest {
+                break;
+            }
+            if round == 0 {
+                outcomes.values_mut().for_each(Outcome::forget);
             }
         }
         for outcome in outcomes.values_mut() {

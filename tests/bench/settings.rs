@@ -11,6 +11,8 @@ pub struct Settings {
     pub quick: bool,
     /// How often each thing is measured.
     pub rounds: usize,
+    /// After this time for all contestants together, it is not measured once more.
+    pub longest: Duration,
     /// Round trips between the hosts that the data group has.
     pub round_trips: Vec<Duration>,
     /// The other groups have these two.
@@ -59,12 +61,13 @@ impl Settings {
         Self {
             quick: false,
             rounds: 3,
+            longest: Duration::from_secs(30),
             round_trips: [0, 5, 20, 100].map(Duration::from_millis).into(),
             near_and_far: [0, 20].map(Duration::from_millis),
             file: 512 * MIB,
             one_of_four: 128 * MIB,
-            patience: Duration::from_secs(10),
-            random: Duration::from_secs(3),
+            patience: Duration::from_secs(6),
+            random: Duration::from_secs(2),
             volumes: vec![10, 1_000, 10_000],
             mounts: 50,
             calls: 1_000,
@@ -81,6 +84,7 @@ impl Settings {
         Self {
             quick: true,
             rounds: 1,
+            longest: Duration::from_secs(30),
             round_trips: vec![Duration::from_millis(2)],
             near_and_far: [0, 2].map(Duration::from_millis),
             file: 4 * MIB,
