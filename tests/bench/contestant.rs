@@ -131,7 +131,7 @@ impl<'a> Mounted<'a> {
 
     /// Mounts what is prepared.
     pub fn mount(&mut self, directory: &Path, link: impl Into<Link>) -> Result<()> {
-        let (stage, path) = (self.stage, self.path.clone());
+        let (stage, path, link) = (self.stage, self.path.clone(), link.into());
         let port = stage.port(link).to_string();
         let mut command = match self.contestant {
             Contestant::Ours | Contestant::Variant(_) => {
@@ -140,12 +140,7 @@ impl<'a> Mounted<'a> {
                 (self.is_there, self.took) = (true, reply.took);
                 return Ok(());
             }
-            Contestant::OurOptions => {
-                let mut command = Command::new("sshfs");
-                command.arg(Sshd::sshcmd(directory)).arg(&path).args(our_command(stage, directory)?);
-                command.arg("-o").arg(format!("port={port}"));
-                command
-            }
+            Contestant::OurOptions => self.by_hand(directory, link)?,
             Contestant::Sshfs => {
                 let mut command = Command::new("sshfs");
                 command.arg("-oStrictHostKeyChecking=no").arg(Sshd::sshcmd(directory)).arg(&path);
@@ -164,12 +159,37 @@ impl<'a> Mounted<'a> {
             Contestant::Limit => bail!("mounts nothing"),
         };
         let begun = Instant::now();
-        // Where the daemon of sshfs keeps its standard error open, nobody must wait for its end.
-        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
-        ensure!(status.success(), "sshfs: {status}");
-        fs::metadata(&path)?;
+        run_sshfs(&mut command, &path)?;
         (self.is_there, self.took) = (true, begun.elapsed());
         Ok(())
+    }
+
+    /// sshfs with the driver's options.
+    fn by_hand(&self, directory: &Path, link: Link) -> Result<Command> {
+        let mut command = Command::new("sshfs");
+        command.arg(Sshd::sshcmd(directory)).arg(&self.path).args(our_command(self.stage, directory)?);
+        command.arg("-o").arg(format!("port={}", self.stage.port(link)));
+        Ok(command)
+    }
+
+    /// What mounts what is prepared, for the driver and for sshfs with its options, to be called from any thread. Whatever
+    /// comes of it, this mount is then taken to be there.
+    pub fn mounting(
+        &mut self,
+        directory: &Path,
+        link: impl Into<Link>,
+    ) -> Result<Box<dyn FnOnce() -> Result<()> + Send>> {
+        self.is_there = true;
+        if self.contestant == Contestant::OurOptions {
+            let (mut command, path) = (self.by_hand(directory, link.into())?, self.path.clone());
+            return Ok(Box::new(move || run_sshfs(&mut command, &path)));
+        }
+        let (client, name) = (self.stage.world.client(), self.name.clone());
+        Ok(Box::new(move || {
+            let reply = client.mount(&name, "bench");
+            ensure!(reply.status == Some(200), "{name}: {}", reply.body["Err"]);
+            Ok(())
+        }))
     }
 
     /// Unmounts, and tells how long that took.
@@ -206,6 +226,14 @@ impl Drop for Mounted<'_> {
             _ = self.end();
         }
     }
+}
+
+fn run_sshfs(command: &mut Command, path: &Path) -> Result<()> {
+    // Where the daemon of sshfs keeps its standard error open, nobody must wait for its end.
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    ensure!(status.success(), "sshfs: {status}");
+    fs::metadata(path)?;
+    Ok(())
 }
 
 fn directory_for(stage: &Stage, name: &str) -> Result<PathBuf> {

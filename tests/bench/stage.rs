@@ -46,8 +46,9 @@ impl Stage {
         // sshd drops connections at random where more than ten log in at once.
         world.sshd = Sshd::start_with(&world.path("sshd"), "MaxStartups 1000");
         world.daemon.end(Signal::SIGTERM);
-        // What the loopback tier has its daemon log takes time.
-        fs::write(world.path("etc/config.toml"), "").expect("a file");
+        // What the loopback tier has its daemon log takes time. And nobody is here who would start a daemon again that nobody
+        // has called while the others had their turns.
+        fs::write(world.path("etc/config.toml"), "[daemon]\nidle_exit = 0\n").expect("a file");
         // In /run a flush costs nothing.
         let disk = tempfile::Builder::new().prefix(ON_DISK).tempdir_in(target()).expect("a directory");
         mount(Some(disk.path()), &world.path("lib"), None::<&str>, MsFlags::MS_BIND, None::<&str>)
