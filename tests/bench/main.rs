@@ -147,21 +147,24 @@ fn chosen(arguments: impl Iterator<Item = String>) -> Result<Vec<Group>, String>
 fn run(groups: &[Group]) -> ExitCode {
     let settings = Settings::from_environment();
     let mut results = Results::new(&settings);
+    // What means nothing must not replace what a night has measured.
+    let directory = target().join(if settings.quick { "bench-quick" } else { "bench" });
+    let mut table = String::new();
     for (name, group) in groups {
         let begun = Instant::now();
         // Each group has a world of its own: nothing that one leaves is measured in the next.
         group(&mut Stage::new(&settings), &mut results);
         eprintln!("{name}: took {:.0} s", begun.elapsed().as_secs_f64());
+        // After each: what breaks the next must not take what there is.
+        table = match report::write(&results, &settings, &directory) {
+            Ok(table) => table,
+            Err(error) => {
+                eprintln!("cannot write the report: {error:#}");
+                return ExitCode::FAILURE;
+            }
+        };
     }
-    // What means nothing must not replace what a night has measured.
-    let directory = target().join(if settings.quick { "bench-quick" } else { "bench" });
-    match report::write(&results, &settings, &directory) {
-        Ok(table) => println!("{table}"),
-        Err(error) => {
-            eprintln!("cannot write the report: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    }
+    println!("{table}");
     if settings.quick { verdict(&results) } else { ExitCode::SUCCESS }
 }
 

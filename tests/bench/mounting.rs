@@ -65,7 +65,8 @@ fn mount_many(
     // Kept, so that all are there together, and unmounted when they go.
     let mut prepared = Vec::new();
     for i in 0..stage.settings.mounts {
-        prepared.push(Mounted::prepare(stage, contestant, &format!("many{i}"), &directory, round_trip)?);
+        // No name is the beginning of another: the processes of a mount are found by it.
+        prepared.push(Mounted::prepare(stage, contestant, &format!("many{i:03}"), &directory, round_trip)?);
     }
     let mountings: Vec<_> =
         prepared.iter_mut().map(|mounted| mounted.mounting(&directory, round_trip)).collect::<Result<_>>()?;

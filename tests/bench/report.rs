@@ -10,9 +10,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
-/// Writes `report.md`, `report.json` and `GROUP.svg`, and returns the text.
+/// Writes `benchmarks.md`, and in `benchmarks/` what belongs to it: `report.json` and `GROUP.svg`. Returns the text. Copied to
+/// docs/ as they are, they are the page there.
 pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result<String> {
-    fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+    let beside = directory.join("benchmarks");
+    fs::create_dir_all(&beside).with_context(|| format!("making {}", beside.display()))?;
     let mut text = head(settings);
     for chapter in &results.chapters {
         let rows: Vec<_> = results.rows_of(chapter).collect();
@@ -20,11 +22,11 @@ pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result
         let chart = rows.iter().any(|row| row.what.unit != WORKS).then(|| format!("{}.svg", chapter.name));
         text += &table(chapter, &rows);
         if let Some(name) = chart {
-            _ = writeln!(text, "\n![{} as bars]({name})", chapter.name);
-            fs::write(directory.join(name), plot::chart(&chapter.name, &rows))?;
+            _ = writeln!(text, "\n![{} as bars](benchmarks/{name})", chapter.name);
+            fs::write(beside.join(name), plot::chart(&chapter.name, &rows))?;
         }
     }
-    fs::write(directory.join("report.md"), &text)?;
+    fs::write(directory.join("benchmarks.md"), &text)?;
     let rows: Vec<_> = results.rows.iter().map(as_json).collect();
     let chapters: Vec<_> = results
         .chapters
@@ -32,7 +34,7 @@ pub fn write(results: &Results, settings: &Settings, directory: &Path) -> Result
         .map(|chapter| json!({"group": chapter.name, "about": chapter.about}))
         .collect();
     let all = json!({"machine": machine::words(), "groups": chapters, "rounds": settings.rounds, "quick": settings.quick, "rows": rows});
-    fs::write(directory.join("report.json"), serde_json::to_string_pretty(&all)?)?;
+    fs::write(beside.join("report.json"), serde_json::to_string_pretty(&all)?)?;
     Ok(text)
 }
 

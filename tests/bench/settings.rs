@@ -66,7 +66,7 @@ impl Settings {
             near_and_far: [0, 20].map(Duration::from_millis),
             file: 512 * MIB,
             one_of_four: 128 * MIB,
-            patience: Duration::from_secs(4),
+            patience: Duration::from_secs(3),
             random: Duration::from_secs(2),
             volumes: vec![10, 1_000, 10_000],
             mounts: 50,

@@ -29,7 +29,8 @@ fn repository() -> &'static Path {
 fn names_in(directory: &str) -> Vec<String> {
     let entries =
         fs::read_dir(repository().join(directory)).unwrap_or_else(|error| panic!("{directory}: {error}"));
-    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    files.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
 /// The text of a file of this repository.
