@@ -22,7 +22,8 @@ pub fn run(stage: &mut Stage, results: &mut Results) {
     results.begin(
         "mounting",
         "The call, or the command, until the mount answers. rclone is `rclone serve docker`, which logs in when a volume is \
-         created and asks the server nothing when it is mounted; its program, like the driver's, runs already."
+         created and asks the server nothing when it is mounted; its program, like the driver's, runs already. Many at once \
+         are a matter of processors, which the server shares here."
             .to_owned(),
     );
     let directory = stage.on_server("mounting");
