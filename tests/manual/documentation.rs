@@ -56,7 +56,10 @@ fn the_page_about_monitoring_has_all_events_metrics_and_states() {
     let metrics = metrics.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
     has("metrics", 10, metrics.collect());
     let status = read("src/driver/status.rs");
-    let keys = status.split("tell(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let fields =
+        status.split("pub struct Status {").nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
+    let keys = fields.lines().filter_map(|line| line.trim_start().split_once(": ")).map(|(key, _)| key);
+    let keys = keys.filter(|key| key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
     has("keys of Status", 15, keys.collect());
 }
 
