@@ -121,6 +121,10 @@ fn other_pages_show_nothing_that_is_not_run(lab: &Lab) -> Result<()> {
     let run: Vec<_> = CASES.iter().map(|case| format!("{}.md", case.name.replace('_', "-"))).collect();
     for entry in fs::read_dir(root().join("docs"))? {
         let path = entry?.path();
+        // Beside the pages there are their pictures.
+        if path.is_dir() {
+            continue;
+        }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let shows = steps(&fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
         let unmarked = shows.iter().find(|(_, step)| !matches!(step, Step::Marked { .. }));
