@@ -8,7 +8,12 @@ use crate::{
     volume::VolumeName,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, fs, io, marker::PhantomData, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
 
 /// What such a file holds.
 pub trait Entry: Default + Clone + Serialize + DeserializeOwned {
@@ -59,9 +64,7 @@ impl<E: Entry> Book<E> {
     /// All entries that there are. Few volumes of many have one: this opens no file that is not there.
     #[must_use]
     pub fn read_all(&self) -> BTreeMap<VolumeName, E> {
-        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let names = files.filter_map(|file| volume_of(&file.file_name()));
-        names.map(|name| (name.clone(), self.read(&name))).collect()
+        volumes_in(&self.directory).map(|name| (name.clone(), self.read(&name))).collect()
     }
 
     /// Replaces the entry of a volume.
@@ -76,4 +79,10 @@ impl<E: Entry> Book<E> {
         replace::remove(&self.directory, &file_name(name), Durability::Process)?;
         Ok(was_there)
     }
+}
+
+/// The volumes that have a file in a directory with one for each; none where it cannot be read.
+pub fn volumes_in(directory: &Path) -> impl Iterator<Item = VolumeName> {
+    let files = fs::read_dir(directory).into_iter().flatten().flatten();
+    files.filter_map(|file| volume_of(&file.file_name()))
 }

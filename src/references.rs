@@ -8,7 +8,9 @@
 //! cannot be read counts as no reference: the kernel still protects what is in use.
 
 use crate::{
-    paths::{Paths, file_name, volume_of},
+    book::volumes_in,
+    directories,
+    paths::{Paths, file_name},
     replace::{self, Durability},
     uptime::Uptime,
     volume::VolumeName,
@@ -114,7 +116,7 @@ impl ReferenceBook {
     /// Opens the book, making its directory where it is missing.
     pub fn open(paths: &Paths) -> io::Result<Self> {
         let book = Self::look(paths);
-        crate::directories::ensure(&book.directory, 0o700)?;
+        directories::ensure(&book.directory, 0o700)?;
         Ok(book)
     }
 
@@ -134,9 +136,7 @@ impl ReferenceBook {
     /// The references of all volumes that have some. Few volumes of many have: this opens no file that is not there.
     #[must_use]
     pub fn read_all(&self) -> BTreeMap<VolumeName, References> {
-        let files = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let names = files.filter_map(|file| volume_of(&file.file_name()));
-        names.map(|name| (name.clone(), self.read(&name))).collect()
+        volumes_in(&self.directory).map(|name| (name.clone(), self.read(&name))).collect()
     }
 
     /// The references of a volume since the last boot.

@@ -11,6 +11,8 @@
 #[allow(dead_code, reason = "no caller is rude here")]
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/delay.rs"]
+mod delay;
 #[allow(dead_code, reason = "there is nothing to list")]
 #[path = "../support/isolation.rs"]
 mod isolation;
@@ -37,7 +39,6 @@ mod control;
 mod cost;
 mod data;
 mod defaults;
-mod delay;
 mod lookups;
 mod machine;
 mod mapping;

@@ -9,7 +9,7 @@
 
 #[path = "../support/client.rs"]
 mod client;
-#[path = "../bench/delay.rs"]
+#[path = "../support/delay.rs"]
 mod delay;
 #[path = "../support/error_page.rs"]
 mod error_page;
