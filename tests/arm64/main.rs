@@ -10,6 +10,8 @@
 #[allow(dead_code, reason = "no caller is rude here")]
 #[path = "../support/client.rs"]
 mod client;
+#[path = "../support/delay.rs"]
+mod delay;
 #[path = "../support/isolation.rs"]
 mod isolation;
 #[allow(dead_code, reason = "the load of the loopback tier is not made here")]
