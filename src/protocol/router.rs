@@ -80,6 +80,7 @@ pub async fn dispatch<D>(driver: &D, call: Call, body: &[u8], caller: &Caller) -
 where
     D: VolumeDriver + Administration,
 {
+    log(call, body);
     let answer = match call {
         Call::Activate => Ok(ok(&ActivateResponse::VOLUME_DRIVER)),
         Call::Capabilities => Ok(ok(&CapabilitiesResponse::LOCAL)),
@@ -134,6 +135,15 @@ where
         (Err(BadBody::NotJson(e)), _) => {
             error(StatusCode::BAD_REQUEST, format!("the request is not valid: {}", json::mistake(&e)))
         }
+    }
+}
+
+/// Tells of a call what it is about, to whoever looks for what Docker does. Of a volume's options nothing is told: there
+/// may be a password among them.
+fn log(call: Call, body: &[u8]) {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let MountRequest { name, id } = serde_json::from_slice(body).unwrap_or_default();
+        tracing::debug!(?call, volume = name, id, "call {call:?} {name:?}");
     }
 }
 

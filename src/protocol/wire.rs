@@ -32,7 +32,7 @@ pub struct NameRequest {
 }
 
 /// Body of Mount and Unmount.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct MountRequest {
     /// Volume.
     #[serde(rename = "Name", default)]

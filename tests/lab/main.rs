@@ -47,11 +47,11 @@ mod restarts;
 mod sandbox;
 
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
-use libtest_mimic::{Arguments, Failed, Trial};
+use anyhow::Result;
 
+pub(crate) use lab::stage::cases;
+use lab::stage::{self, Programme};
 use lab::{Lab, Pairing, Release};
 
 const TIER: isolation::Tier = isolation::Tier { name: "lab", tools: lab::TOOLS };
@@ -59,20 +59,7 @@ const TIER: isolation::Tier = isolation::Tier { name: "lab", tools: lab::TOOLS }
 /// Each stable release is the Docker host once.
 const PAIRINGS: [Pairing; 2] = [Pairing::full(Release::Bookworm), Pairing::full(Release::Trixie)];
 
-/// A promise the product makes, and how to see whether it is kept.
-#[derive(Debug)]
-pub struct Case {
-    name: &'static str,
-    check: fn(&Lab) -> Result<()>,
-}
-
-/// Makes [`Case`]s of functions, with their names.
-macro_rules! cases {
-    ($($name:ident),+ $(,)?) => {
-        pub const CASES: &[$crate::Case] = &[$($crate::Case { name: stringify!($name), check: $name }),+];
-    };
-}
-pub(crate) use cases;
+type Case = stage::Case<Lab>;
 
 /// What the package does when it is installed, upgraded or removed is a tier of its own (tests/packages).
 const THEMES: [(&str, &[Case]); 30] = [
@@ -108,22 +95,6 @@ const THEMES: [(&str, &[Case]); 30] = [
     ("boot", boot::CASES),
 ];
 
-/// The lab of the pairing whose turn it is; none if it did not come up.
-#[derive(Default)]
-struct Stage(Option<(Pairing, Option<Lab>)>);
-
-impl Stage {
-    fn lab(&mut self, pairing: Pairing) -> Result<&Lab> {
-        if self.0.as_ref().is_none_or(|(current, _)| *current != pairing) {
-            // The hosts of the pairing before must be gone: the addresses are the same.
-            self.0 = Some((pairing, None));
-            self.0 = Some((pairing, Some(start(pairing)?)));
-        }
-        // The first case has told why; the others only tell that.
-        self.0.as_ref().and_then(|(_, lab)| lab.as_ref()).context("the lab did not come up, see above")
-    }
-}
-
 fn start(pairing: Pairing) -> Result<Lab> {
     let lab = Lab::start(pairing)?;
     lab.install_package()?;
@@ -147,34 +118,9 @@ fn prepare() -> Result<(), String> {
 }
 
 fn run_cases() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // One after the other, in the order given: the cases of a pairing share its hosts.
-    arguments.test_threads = Some(1);
-    let stage = Arc::new(Mutex::new(Stage::default()));
-    libtest_mimic::run(&arguments, trials(&stage)).exit_code()
-}
-
-fn trials(stage: &Arc<Mutex<Stage>>) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    let mut programme = Programme::default();
     for pairing in PAIRINGS {
-        for (theme, cases) in THEMES {
-            for case in cases {
-                let stage = Arc::clone(stage);
-                let name = format!("{pairing}::{theme}::{}", case.name);
-                trials.push(Trial::test(name, move || run(&stage, pairing, case)));
-            }
-        }
+        programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
     }
-    trials
-}
-
-fn run(stage: &Mutex<Stage>, pairing: Pairing, case: &Case) -> Result<(), Failed> {
-    // A case that panicked has been reported as such; the hosts are still there for the next one.
-    let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
-    let lab = stage.lab(pairing).map_err(|error| format!("{error:#}"))?;
-    let started = lab.now();
-    (case.check)(lab).map_err(|error| {
-        let journal = lab.journal_since(&started);
-        format!("{error:#}\n\njournal of the driver since the case began:\n{journal}").into()
-    })
+    programme.run()
 }

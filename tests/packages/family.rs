@@ -57,6 +57,12 @@ impl Deref for Site {
     }
 }
 
+impl AsRef<Lab> for Site {
+    fn as_ref(&self) -> &Lab {
+        &self.lab
+    }
+}
+
 /// What a host with rpm has and a Debian has under other names. Nothing is in this package but what it says of itself.
 const HOST_SPEC: &str = "Name: debian-host
 Version: 1

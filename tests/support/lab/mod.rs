@@ -3,7 +3,7 @@
 //! Each job has its module; this one puts them together. See `isolation` for why nothing here needs to
 //! clean up mounts, bridges or processes.
 
-// Two test programs share the lab, and each uses a part of it.
+// Several test programs share the lab, and each uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 pub mod cgroup;
@@ -23,6 +23,7 @@ pub mod poll;
 pub mod release;
 pub mod roots;
 pub mod ssh_server;
+pub mod stage;
 pub mod volume;
 pub mod writer;
 
@@ -93,6 +94,12 @@ pub struct Lab {
     pub host: Guest,
     /// The host with the files.
     pub server: SshServer,
+}
+
+impl AsRef<Self> for Lab {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 /// What must be done with the machine's network, before the namespaces: the root file systems.

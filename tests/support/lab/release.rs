@@ -9,7 +9,7 @@ pub enum Release {
     Bookworm,
     /// Debian 13: systemd 257, Docker 26.1.
     Trixie,
-    /// What Debian 14 will be: systemd 262, Docker 28.5 when this was written. Only packages are tried on it.
+    /// What Debian 14 will be: systemd 262, Docker 28.5 when this was written. Packages and clients are tried on it.
     Forky,
 }
 
@@ -45,6 +45,17 @@ const FULL: &[&str] = &["openssh-server", "prometheus-node-exporter", "bash-comp
 /// The package managers of other families, and what checks signatures.
 const BARE: &[&str] = &["rpm", "dnf", "gpgv"];
 
+impl Kind {
+    /// What apt installs afterwards, because debootstrap cannot configure all of it on Debian 12: clients beside Docker's
+    /// own. Debian 12's docker-compose is the old one, in Python.
+    pub const fn clients(self) -> &'static [&'static str] {
+        match self {
+            Self::Full => &["docker-compose", "podman", "uidmap"],
+            Self::Bare => &[],
+        }
+    }
+}
+
 impl Release {
     /// All, in the order they appeared.
     pub const ALL: [Self; 3] = [Self::Bookworm, Self::Trixie, Self::Forky];
@@ -68,14 +79,8 @@ impl Release {
 
     /// What debootstrap installs.
     pub fn packages(self, kind: Kind) -> Vec<&'static str> {
-        let own: &[&str] = match (self, kind) {
-            // The docker-compose of Debian 12 is another program, in Python, and its podman one that debootstrap cannot
-            // configure.
-            (Self::Trixie, Kind::Full) => &["docker-compose", "podman"],
-            _ => &[],
-        };
         match kind {
-            Kind::Full => [COMMON, FULL, self.docker(), own].concat(),
+            Kind::Full => [COMMON, FULL, self.docker()].concat(),
             Kind::Bare => [COMMON, BARE].concat(),
         }
     }

@@ -39,7 +39,8 @@ impl Root {
     /// Where it is, or will be.
     pub fn path(self) -> PathBuf {
         let Self { release, kind } = self;
-        let recipe = format!("{RECIPE} {} {}", release.packages(kind).join(" "), self.beside().join(" "));
+        let packages = [&release.packages(kind), kind.clients(), self.beside()].map(|names| names.join(" "));
+        let recipe = format!("{RECIPE} {}", packages.join(" "));
         dirs::roots().join(format!("{self}-{:08x}", fnv1a(recipe.as_bytes())))
     }
 
@@ -99,8 +100,9 @@ fn build(root: Root) -> Result<()> {
     let started = Instant::now();
     eprintln!("[{root}] building a root file system (once, about a minute)");
     debootstrap(root, &unfinished)?;
+    apt(root, &unfinished, "--yes", root.kind.clients())?;
     finish(&unfinished)?;
-    download(root, &unfinished)?;
+    apt(root, &unfinished, "--download-only", root.beside())?;
     fs::rename(&unfinished, &finished)?;
     eprintln!("[{root}] ready after {} s", started.elapsed().as_secs());
     Ok(())
@@ -147,19 +149,20 @@ fn scripts(release: Release) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// Puts packages where apt finds them without a mirror.
-fn download(root: Root, directory: &Path) -> Result<()> {
-    if root.beside().is_empty() {
+/// Installs packages, or with `--download-only` puts them where apt finds them without a mirror.
+fn apt(root: Root, directory: &Path, how: &str, packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
         return Ok(());
     }
     let output = Command::new("unshare")
         .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .args(["chroot".as_ref(), directory.as_os_str()])
-        .args(["apt-get", "install", "--yes", "--download-only", "--no-install-recommends"])
-        .args(root.beside())
+        .args(["apt-get", "install", "--yes", "--no-install-recommends", how])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cannot download packages for {root}: {said}");
+    ensure!(output.status.success(), "apt-get install {how} {} for {root}: {said}", packages.join(" "));
     Ok(())
 }
 
