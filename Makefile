@@ -41,6 +41,9 @@ install: ## Install below DESTDIR what `make build` built; PREFIX and more are a
 			$$unit >$(DESTDIR)$(UNITDIR)/$${unit##*/} && chmod 0644 $(DESTDIR)$(UNITDIR)/$${unit##*/} || exit; \
 	done
 	$(INSTALL) -D -m 0644 systemd/$(SANDBOX) $(DESTDIR)$(UNITDIR)/$(SANDBOX)
+	# With Docker; there is nothing to enable.
+	$(INSTALL) -d $(DESTDIR)$(UNITDIR)/docker.service.wants
+	ln -sf ../sshfs-docker-announce.service $(DESTDIR)$(UNITDIR)/docker.service.wants
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(PRESETDIR) systemd/system-preset/90-sshfs-docker.preset
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(CATALOGDIR) systemd/sshfs-docker.catalog
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(SYSUSERSDIR) systemd/sysusers.d/sshfs-docker.conf

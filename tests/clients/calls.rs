@@ -4,11 +4,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::Lab;
+use crate::lab::driver::SERVICE;
 
-/// Has the daemon log each call. Before it starts.
+/// Has the daemon log each call. Docker may have started it already.
 pub fn log_them(lab: &Lab) -> Result<()> {
     let settings = "[log]\nfilter = \"info,sshfs_docker::protocol::router=debug\"\n";
-    lab.host.put("/etc/sshfs-docker/config.toml", settings.as_bytes())
+    lab.host.put("/etc/sshfs-docker/config.toml", settings.as_bytes())?;
+    lab.host.sh(&format!("systemctl restart {SERVICE}")).map(drop)
 }
 
 /// A point in the daemon's log; what comes after it is looked at.

@@ -10,7 +10,10 @@ mod isolation;
 mod lab;
 
 mod calls;
+mod containers;
+mod engine;
 mod store;
+mod swarm;
 
 use std::process::ExitCode;
 
@@ -19,6 +22,7 @@ use anyhow::Result;
 pub(crate) use lab::stage::cases;
 use lab::stage::{self, Programme};
 use lab::{Lab, Pairing, Release};
+use swarm::Swarm;
 
 const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOOLS };
 
@@ -26,7 +30,8 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 1] = [("store", store::CASES)];
+const THEMES: [(&str, &[Case]); 3] =
+    [("store", store::CASES), ("containers", containers::CASES), ("engine", engine::CASES)];
 
 fn main() -> ExitCode {
     if isolation::only_listing() {
@@ -46,6 +51,7 @@ fn run_cases() -> ExitCode {
         let pairing = Pairing::full(release);
         programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
     }
+    programme.add("swarm", &[("nodes", swarm::CASES)], Swarm::start);
     programme.run()
 }
 

@@ -229,9 +229,10 @@ impl Guest {
         fs::write(
             root.join("etc/hosts"),
             format!(
-                "127.0.0.1 localhost\n{} dockerhost\n{} storage\n",
+                "127.0.0.1 localhost\n{} dockerhost\n{} storage\n{} worker\n",
                 network::DOCKER_HOST,
-                network::SSH_SERVER
+                network::SSH_SERVER,
+                network::WORKER
             ),
         )?;
         // No name server: what /etc/hosts does not know fails to resolve, at once.

@@ -29,6 +29,7 @@ pub mod writer;
 
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
@@ -92,8 +93,8 @@ impl fmt::Display for Pairing {
 pub struct Lab {
     /// The host with Docker.
     pub host: Guest,
-    /// The host with the files.
-    pub server: SshServer,
+    /// The host with the files. Another Docker host may use it, too.
+    pub server: Arc<SshServer>,
 }
 
 impl AsRef<Self> for Lab {
@@ -125,12 +126,7 @@ impl Lab {
         network::set_up()?;
         set_up_run_directory()?;
         let [host, server] = pairing.roots();
-        let host = Identity {
-            name: "dockerhost",
-            address: network::DOCKER_HOST,
-            root: host,
-            masked: &["ssh.service", "ssh.socket"],
-        };
+        let host = docker_host("dockerhost", network::DOCKER_HOST, host);
         let server = Identity {
             name: "storage",
             address: network::SSH_SERVER,
@@ -143,20 +139,33 @@ impl Lab {
             (host, server.join())
         });
         let server = server.map_err(|_| anyhow!("the boot of the SSH server panicked"))??;
-        let lab = Self { host: host?, server: SshServer::new(server) };
-        lab.wire_up().context("wiring up the lab")?;
-        if pairing.kind == Kind::Full {
-            lab.import_image()?;
-        }
-        Ok(lab)
+        let lab = Self { host: host?, server: Arc::new(SshServer::new(server)) };
+        lab.server.set_up().context("setting up the SSH server")?;
+        lab.wire_up(pairing.kind)
     }
 
-    fn wire_up(&self) -> Result<()> {
-        let keygen = "install -d -m 700 ~/.ssh; ssh-keygen -q -t ed25519 -N '' -C root@dockerhost -f ~/.ssh/id_ed25519";
-        self.host.sh(keygen)?;
-        let key = self.host.sh("cat ~/.ssh/id_ed25519.pub")?;
-        self.server.set_up(&key)
+    /// Boots another Docker host that uses the same SSH server.
+    pub fn second_host(&self, release: Release) -> Result<Self> {
+        let root = Root { release, kind: Kind::Full };
+        let host = Guest::start(docker_host("worker", network::WORKER, root))?;
+        Self { host, server: Arc::clone(&self.server) }.wire_up(Kind::Full)
     }
+
+    fn wire_up(self, kind: Kind) -> Result<Self> {
+        let keygen = "install -d -m 700 ~/.ssh
+             ssh-keygen -q -t ed25519 -N '' -C root@$(hostname) -f ~/.ssh/id_ed25519";
+        self.host.sh(keygen).context("making a key")?;
+        self.server.admit(&self.host.sh("cat ~/.ssh/id_ed25519.pub")?)?;
+        if kind == Kind::Full {
+            self.import_image()?;
+        }
+        Ok(self)
+    }
+}
+
+/// A host for Docker and the driver, without an SSH server.
+const fn docker_host(name: &'static str, address: &'static str, root: Root) -> Identity {
+    Identity { name, address, root, masked: &["ssh.service", "ssh.socket"] }
 }
 
 /// A fresh tmpfs, so that nothing of a run reaches the disk or outlives the namespace. An earlier lab of

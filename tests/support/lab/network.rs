@@ -13,6 +13,9 @@ pub const DOCKER_HOST: &str = "10.78.0.2";
 /// The SSH server.
 pub const SSH_SERVER: &str = "10.78.0.3";
 
+/// A second Docker host.
+pub const WORKER: &str = "10.78.0.4";
+
 /// An address of the lab's network where nobody lives.
 pub const NOBODY: &str = "10.78.0.99";
 

@@ -36,20 +36,22 @@ impl SshServer {
         Self { guest, password: format!("lab {time:x} $'\"") }
     }
 
-    /// Makes accounts; `key` may log in as alice.
-    pub(super) fn set_up(&self, key: &str) -> Result<()> {
+    /// Makes accounts.
+    pub(super) fn set_up(&self) -> Result<()> {
         self.put("/etc/ssh/sshd_config.d/lab.conf", self.release().sshd_config().as_bytes())?;
         self.sh("systemctl restart ssh.service")?;
         for user in [ALICE, BOB] {
             self.sh(&format!("useradd --create-home --shell /bin/sh {user}"))?;
         }
-        self.sh(&format!(
-            "install -d -o alice -g alice -m 700 ~alice/.ssh
-             printf '%s\\n' {} | install -o alice -g alice -m 600 /dev/stdin ~alice/.ssh/authorized_keys",
-            quote(key)
-        ))?;
+        self.sh("install -d -o alice -g alice -m 700 ~alice/.ssh
+             install -o alice -g alice -m 600 /dev/null ~alice/.ssh/authorized_keys")?;
         self.sh(&format!("printf '%s\\n' {} | chpasswd", quote(&format!("{BOB}:{}", self.password))))
             .map(drop)
+    }
+
+    /// Lets the owner of a key log in as alice.
+    pub(super) fn admit(&self, key: &str) -> Result<()> {
+        self.sh(&format!("echo {} >> ~alice/.ssh/authorized_keys", quote(key))).map(drop)
     }
 
     /// Bob's password, with characters that a careless program would trip over.

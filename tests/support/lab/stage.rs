@@ -19,8 +19,12 @@ pub struct Case<S> {
     pub check: fn(&S) -> Result<()>,
 }
 
-/// Makes `CASES` of functions, with their names; `Case` is the test program's own.
+/// Makes `CASES` of functions, with their names. Without hosts before a colon, they are those of the test program's `Case`.
 macro_rules! cases {
+    ($hosts:ty: $($name:ident),+ $(,)?) => {
+        pub const CASES: &[$crate::lab::stage::Case<$hosts>] =
+            &[$($crate::lab::stage::Case { name: stringify!($name), check: $name }),+];
+    };
     ($($name:ident),+ $(,)?) => {
         pub const CASES: &[$crate::Case] = &[$($crate::Case { name: stringify!($name), check: $name }),+];
     };
