@@ -102,7 +102,8 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@$(MAKE) --no-print-directory test-loopback
 	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-lab
-	@$(MAKE) --no-print-directory test-packages
+	@# Both wait for hosts most of the time, and promise no times.
+	@$(MAKE) --no-print-directory --jobs 2 test-clients test-packages
 	@tests/total target/test-log
 
 .PHONY: test-unit
@@ -132,6 +133,10 @@ test-bench: tools-bench deb ## Every line of `make bench` at its smallest: the d
 .PHONY: test-lab
 test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
 	@tests/tier lab $(CARGO) test --locked --test lab
+
+.PHONY: test-clients
+test-clients: tools-lab deb ## Docker of three releases, Compose, podman, and a swarm of two nodes (root, /dev/fuse)
+	@tests/tier clients $(CARGO) test --locked --test clients
 
 .PHONY: test-packages
 test-packages: tools-lab tools-repo packages ## deb and rpm installed, upgraded, removed on whole hosts (root, /dev/fuse)

@@ -88,6 +88,12 @@ impl References {
         self.held.values().any(|held| held.doubtful && now.since(held.since) <= UNSETTLED)
     }
 
+    /// Whether time will show that Docker has lost some ([`References::forget_lost`]), as long as no container is seen.
+    #[must_use]
+    pub fn may_be_lost(&self, now: Uptime) -> bool {
+        self.held.iter().any(|(id, held)| id != PODMAN && now.since(held.since) <= STALE + UNSETTLED)
+    }
+
     /// How many there are, for Status.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -224,6 +230,7 @@ mod tests {
         references.add("old", now());
         references.add("new", later(500));
         assert!(!references.forget_lost(later(700)));
+        assert!(references.may_be_lost(later(1160)) && !references.may_be_lost(later(1161)));
         assert!(references.forget_lost(later(1200)));
         assert!(references.is_empty());
         assert!(!references.forget_lost(later(1200)));
@@ -233,7 +240,7 @@ mod tests {
     fn podman_counts_by_itself() {
         let mut references = References::default();
         references.add(PODMAN, now());
-        assert!(!references.forget_lost(later(100_000)));
+        assert!(!references.may_be_lost(now()) && !references.forget_lost(later(100_000)));
     }
 
     #[test]

@@ -109,9 +109,12 @@ impl Driver {
     #[must_use]
     pub fn is_dispensable(&self) -> bool {
         let mounts_outlive_us = self.volumes.mounter.mounts_outlive_us();
+        let now = Uptime::now();
         self.volumes.by_name().values().filter(|volume| volume.is_mounted()).all(|volume| {
+            let in_use = !volume.known_mount().containers.is_empty();
             let references = volume.references();
-            mounts_outlive_us && !references.is_empty() && !references.are_in_doubt(Uptime::now())
+            let settled = !references.are_in_doubt(now) && (in_use || !references.may_be_lost(now));
+            mounts_outlive_us && !references.is_empty() && settled
         })
     }
 

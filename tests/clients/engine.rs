@@ -15,7 +15,7 @@ crate::cases![
     with_live_restore_docker_cp_does_not_take_the_mount_away,
     a_stop_of_docker_with_mounted_volumes_leaves_no_mount,
     a_mount_that_was_not_given_back_is_used_by_the_next_start,
-    mounts_that_are_never_given_back_end_all_the_same,
+    mounts_that_docker_never_gave_back_hinder_nobody,
 ];
 
 /// Scenario 11.
@@ -107,7 +107,8 @@ fn without_driver<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<T> {
     done
 }
 
-/// Docker keeps the id of a mount that it could not give back, and takes it again for the next one.
+/// Docker keeps the id of a mount that it could not give back, and takes it again for the next one. So one more is counted
+/// than there are, until the kernel shows that nobody is left.
 fn a_mount_that_was_not_given_back_is_used_by_the_next_start(lab: &Lab) -> Result<()> {
     let volume = lab.volume("kept")?;
     let container = volume.hold("kept-user")?;
@@ -115,11 +116,15 @@ fn a_mount_that_was_not_given_back_is_used_by_the_next_start(lab: &Lab) -> Resul
     container.start()?;
     container.exec("echo again > /d/file")?;
     ensure!(lab.server.sh("cat /srv/kept/file")? == "again");
-    volume.wait_until_used_by(1)
+    ensure!(volume.containers()? == 1, "not mounted in the container");
+    container.remove()?;
+    volume.wait_until_swept()?;
+    volume.remove()?.success().map(drop)
 }
 
-/// Scenario 45, and a container that is removed while Docker cannot give its mount back.
-fn mounts_that_are_never_given_back_end_all_the_same(lab: &Lab) -> Result<()> {
+/// Scenario 45, and a container that is removed while Docker cannot give its mount back: the volume is none the worse.
+/// Without a new user its mount ends after ten minutes, for which nobody waits here.
+fn mounts_that_docker_never_gave_back_hinder_nobody(lab: &Lab) -> Result<()> {
     let (lost, killed) = (lab.volume("lost")?, lab.volume("killed")?);
     let lost_user = lost.hold("lost-user")?;
     without_driver(lab, || lost_user.remove())?;
@@ -127,8 +132,10 @@ fn mounts_that_are_never_given_back_end_all_the_same(lab: &Lab) -> Result<()> {
     lab.kill_docker()?;
     killed_user.remove()?;
     for volume in [lost, killed] {
-        volume.wait_until_swept()?;
+        volume.run("echo used again > /d/file")?;
         volume.remove()?.success()?;
+        volume.wait_until_unmounted()?;
+        ensure!(lab.server.sh(&format!("cat {}/file", volume.directory))? == "used again");
     }
     Ok(())
 }
