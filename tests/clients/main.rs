@@ -10,6 +10,7 @@ mod isolation;
 mod lab;
 
 mod calls;
+mod compose;
 mod store;
 
 use std::process::ExitCode;
@@ -26,7 +27,19 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 1] = [("store", store::CASES)];
+const THEMES: [(&str, &[Case]); 2] = [("store", store::CASES), ("compose", compose::CASES)];
+
+/// What runs on one: beyond that, what its versions can do and older ones cannot.
+fn themes(release: Release) -> Vec<(&'static str, &'static [Case])> {
+    let mut themes = THEMES.to_vec();
+    if release.knows_subpaths() {
+        themes.push(("compose", compose::WITH_SUBPATHS));
+    }
+    if release == Release::Forky {
+        themes.push(("compose", compose::WITH_RECREATION));
+    }
+    themes
+}
 
 fn main() -> ExitCode {
     if isolation::only_listing() {
@@ -44,7 +57,7 @@ fn run_cases() -> ExitCode {
     let mut programme = Programme::default();
     for release in Release::ALL {
         let pairing = Pairing::full(release);
-        programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
+        programme.add(&pairing.to_string(), &themes(release), move || start(pairing));
     }
     programme.run()
 }
