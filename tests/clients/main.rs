@@ -10,28 +10,24 @@ mod isolation;
 mod lab;
 
 mod calls;
-mod containers;
-mod engine;
-mod store;
-mod swarm;
+const THEMES: [(&str, &[Case]); 4] = [
+    ("store", store::CASES),
+    ("containers", containers::CASES),
+    ("engine", engine::CASES),
+    ("compose", compose::CASES),
+];
 
-use std::process::ExitCode;
-
-use anyhow::Result;
-
-pub(crate) use lab::stage::cases;
-use lab::stage::{self, Programme};
-use lab::{Lab, Pairing, Release};
-use swarm::Swarm;
-
-const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOOLS };
-
-/// A promise of the driver to its clients.
-type Case = stage::Case<Lab>;
-
-/// What runs on each release.
-const THEMES: [(&str, &[Case]); 3] =
-    [("store", store::CASES), ("containers", containers::CASES), ("engine", engine::CASES)];
+/// What runs on one: beyond that, what its versions can do and older ones cannot.
+fn themes(release: Release) -> Vec<(&'static str, &'static [Case])> {
+    let mut themes = THEMES.to_vec();
+    if release.knows_subpaths() {
+        themes.push(("compose", compose::WITH_SUBPATHS));
+    }
+    if release == Release::Forky {
+        themes.push(("compose", compose::WITH_RECREATION));
+    }
+    themes
+}
 
 fn main() -> ExitCode {
     if isolation::only_listing() {
@@ -49,7 +45,7 @@ fn run_cases() -> ExitCode {
     let mut programme = Programme::default();
     for release in Release::ALL {
         let pairing = Pairing::full(release);
-        programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
+        programme.add(&pairing.to_string(), &themes(release), move || start(pairing));
     }
     programme.add("swarm", &[("nodes", swarm::CASES)], Swarm::start);
     programme.run()
