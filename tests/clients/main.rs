@@ -2,7 +2,7 @@
 //!
 //! Needs root and /dev/fuse. Docker's own scenarios for volume drivers, images, Compose and podman run on each Debian
 //! release, with its versions of them; Swarm on three hosts. Cases of a host run in order; each makes the volumes it needs
-//! and removes them. One can be run alone: `cargo test --test clients -- NAME`.
+//! and removes them. One can be run alone: `cargo test --test clients -- NAME`. docs/clients.md lists them.
 
 #[path = "../support/isolation.rs"]
 mod isolation;
@@ -10,6 +10,27 @@ mod isolation;
 mod lab;
 
 mod calls;
+mod compose;
+mod containers;
+mod engine;
+mod store;
+mod swarm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+pub(crate) use lab::stage::cases;
+use lab::stage::{self, Programme};
+use lab::{Lab, Pairing, Release};
+use swarm::Swarm;
+
+const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOOLS };
+
+/// A promise of the driver to its clients.
+type Case = stage::Case<Lab>;
+
+/// What runs on each release.
 const THEMES: [(&str, &[Case]); 4] = [
     ("store", store::CASES),
     ("containers", containers::CASES),
