@@ -95,7 +95,7 @@ fn about(settings: &Settings) -> String {
         "Noise, which cannot be compressed. One file of {} MiB is read and written from its beginning, 1 MiB with each call, and \
          no longer than {} s; four of {} MiB each are read at once. Blocks are read at random for {} s. Each value is of a fresh \
          mount, and what was written counts when the server has it. rclone makes a connection for each of several readers, which \
-         helps far away: see what max_conns does below.",
+         helps far away: see what max_conns does below, and in decisions.md why it is not the default.",
         settings.file >> 20,
         settings.patience.as_secs_f64(),
         settings.one_of_four >> 20,
