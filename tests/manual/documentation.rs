@@ -64,6 +64,27 @@ fn the_page_about_monitoring_has_all_events_metrics_and_states() {
 }
 
 #[test]
+fn the_page_about_clients_names_the_tests_that_there_are() {
+    let page = read("docs/clients.md");
+    let files = names_in("tests/clients").into_iter().map(|name| read(&format!("tests/clients/{name}")));
+    let sources: Vec<_> = files.collect();
+    let cases: Vec<_> = sources
+        .iter()
+        .flat_map(|source| source.split("cases![").skip(1))
+        .flat_map(|rest| rest.split(']').next().unwrap_or_default().split(','))
+        .filter_map(|name| name.split_whitespace().last())
+        .collect();
+    assert!(cases.len() > 100, "only {cases:?}");
+    for case in cases {
+        assert!(page.contains(&format!("`{case}`")), "docs/clients.md lacks {case}");
+    }
+    let is_test = |word: &&str| word.matches('_').count() > 1 && !word.contains(['/', '=', ' ']);
+    for name in page.split('`').skip(1).step_by(2).filter(is_test) {
+        assert!(sources.iter().any(|source| source.contains(&format!("fn {name}("))), "no test {name}");
+    }
+}
+
+#[test]
 fn links_of_the_documentation_lead_to_a_file() {
     for page in all_pages() {
         let directory = Path::new(&page).parent().unwrap();
