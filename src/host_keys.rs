@@ -6,6 +6,7 @@
 use crate::diagnosis::fingerprint;
 use nix::unistd::{AccessFlags, Uid, User, access};
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     ffi::{OsStr, OsString},
     fmt,
@@ -32,6 +33,8 @@ struct Server {
     /// Learnt ones are added to the first.
     user_files: Vec<PathBuf>,
     global_files: Vec<PathBuf>,
+    /// What [`Server::is_vouched_for`] has found.
+    vouched_for: OnceCell<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +152,7 @@ impl Server {
             },
             user_files: files("userknownhostsfile"),
             global_files: files("globalknownhostsfile"),
+            vouched_for: OnceCell::new(),
         }
     }
 
@@ -170,9 +174,13 @@ impl Server {
     }
 
     /// Whether a file of the administrator has a key for the server, or for whom it may be certified by. That a key is
-    /// revoked there says nothing about others.
+    /// revoked there says nothing about others. Looked up once: ssh goes on as it was started.
     fn is_vouched_for(&self) -> io::Result<bool> {
-        self.is_in(&self.global_files)
+        if let Some(known) = self.vouched_for.get() {
+            return Ok(*known);
+        }
+        let found = self.is_in(&self.global_files)?;
+        Ok(*self.vouched_for.get_or_init(|| found))
     }
 
     fn is_in(&self, files: &[PathBuf]) -> io::Result<bool> {
