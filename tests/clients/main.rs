@@ -10,6 +10,7 @@ mod isolation;
 mod lab;
 
 mod calls;
+mod podman;
 mod store;
 
 use std::process::ExitCode;
@@ -26,7 +27,16 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 1] = [("store", store::CASES)];
+const THEMES: [(&str, &[Case]); 5] = [
+    ("store", store::CASES),
+    ("podman", podman::scenarios::CASES),
+    ("podman_limits", podman::limits::CASES),
+    ("podman_containers", podman::containers::CASES),
+    ("podman_reboot", podman::reboot::CASES),
+];
+
+/// What podman has learnt after 4.3, the one of Debian 12.
+const RECENT_PODMAN: [(&str, &[Case]); 1] = [("podman_recent", podman::recent::CASES)];
 
 fn main() -> ExitCode {
     if isolation::only_listing() {
@@ -45,6 +55,9 @@ fn run_cases() -> ExitCode {
     for release in Release::ALL {
         let pairing = Pairing::full(release);
         programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
+        if release.has_recent_podman() {
+            programme.add(&pairing.to_string(), &RECENT_PODMAN, move || start(pairing));
+        }
     }
     programme.run()
 }

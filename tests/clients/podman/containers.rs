@@ -1,0 +1,306 @@
+//! Containers of podman on a volume: who may do what, what it costs, and beside Docker's.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{HOLD, Podman, Volume};
+use crate::calls::Calls;
+use crate::lab::driver::SERVICE;
+use crate::lab::{Lab, poll};
+
+crate::cases![
+    two_containers_cost_one_mount,
+    copying_a_file_out_costs_no_call,
+    podman_volume_mount_holds_the_mount_until_unmount,
+    podman_and_docker_use_one_volume_at_once,
+    neither_client_removes_what_the_other_one_uses,
+    the_driver_names_podmans_containers,
+    any_user_in_a_container_reads_and_writes,
+    a_read_only_mount_refuses_writes,
+    a_user_namespace_is_no_obstacle,
+    the_owner_of_the_remote_directory_stays,
+    files_of_the_image_stay_out_with_nocopy,
+    files_of_the_image_cannot_be_given_away_without_nocopy,
+    a_volume_in_use_is_not_removed,
+    removal_by_force_takes_stopped_containers_along,
+    containers_outlive_the_daemon,
+    a_container_gets_a_fresh_mount_when_its_sshfs_dies,
+    podman_without_root_cannot_use_the_driver,
+];
+
+/// podman counts by itself.
+fn two_containers_cost_one_mount(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let calls = Calls::from_now(lab)?;
+    let volume = podman.volume("counted")?;
+    let (one, other) = (volume.hold("counted-one")?, volume.hold("counted-other")?);
+    one.remove()?;
+    other.exec("echo still here > /d/file")?;
+    other.remove()?;
+    volume.driver.wait_until_unmounted()?;
+    ensure!(volume.served("file")? == "still here");
+    volume.podman("rm")?.success()?;
+    calls.ensure("counted", "Create Mount Unmount Remove")
+}
+
+fn copying_a_file_out_costs_no_call(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("copied")?;
+    let container = volume.start("copied-user", &format!("echo content > /d/file; {HOLD}"))?;
+    poll::until_true("the file", Duration::from_secs(10), || Ok(volume.served("file").is_ok()))?;
+    let calls = Calls::from_now(lab)?;
+    for _ in 0..3 {
+        ensure!(lab.host.sh("podman cp copied-user:/d/file - | tar -xO")? == "content");
+    }
+    calls.ensure("copied", "")?;
+    container.exec("echo more > /d/more")?;
+    container.remove()?;
+    volume.driver.wait_until_unmounted()
+}
+
+fn podman_volume_mount_holds_the_mount_until_unmount(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("by-hand")?;
+    let path = volume.podman("mount")?.success()?;
+    ensure!(path == volume.driver.mountpoint(), "{path:?}");
+    lab.host.sh(&format!("echo by hand > {path}/file"))?;
+    // A container that comes and goes meanwhile takes nothing away.
+    ensure!(volume.run("cat /d/file")? == "by hand");
+    ensure!(lab.host.sh(&format!("cat {path}/file"))? == "by hand");
+    volume.podman("unmount")?.success()?;
+    volume.driver.wait_until_unmounted()?;
+    ensure!(volume.served("file")? == "by hand");
+    Ok(())
+}
+
+fn podman_and_docker_use_one_volume_at_once(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("both")?;
+    let (podmans, dockers) = (volume.hold("both-podman")?, volume.driver.hold("both-docker")?);
+    podmans.exec("echo of podman > /d/podman")?;
+    dockers.exec("echo of Docker > /d/docker")?;
+    ensure!(podmans.exec("cat /d/docker")? == "of Docker");
+    ensure!(dockers.exec("cat /d/podman")? == "of podman");
+    volume.driver.wait_until_used_by(2)?;
+    dockers.remove()?;
+    podmans.exec("echo goes on > /d/podman")?;
+    let dockers = volume.driver.hold("both-docker")?;
+    podmans.remove()?;
+    dockers.exec("cat /d/podman >> /d/docker")?;
+    volume.driver.wait_until_used_by(1)?;
+    dockers.remove()?;
+    volume.driver.wait_until_used_by(0)?;
+    ensure!(volume.served("docker")? == "of Docker\ngoes on" && volume.served("podman")? == "goes on");
+    Ok(())
+}
+
+fn neither_client_removes_what_the_other_one_uses(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("fought-over")?;
+    let podmans = volume.hold("fought-podman")?;
+    let refusal = volume.driver.remove()?.failure()?;
+    ensure!(refusal.contains(&format!("in use: container {}", podmans.short_id()?)), "{refusal}");
+    podmans.remove()?;
+    let dockers = volume.driver.hold("fought-docker")?;
+    let refusal = volume.podman("rm")?.failure()?;
+    ensure!(refusal.contains("volume fought-over cannot be removed: it is in use"), "{refusal}");
+    ensure!(podman.volumes()? == ["fought-over"], "podman has forgotten it");
+    dockers.exec("echo unharmed > /d/file")?;
+    ensure!(volume.served("file")? == "unharmed");
+    Ok(())
+}
+
+fn the_driver_names_podmans_containers(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("named-users")?;
+    let container = volume.hold("named-user")?;
+    let id = container.short_id()?;
+    poll::until_true("the container to be known", Duration::from_secs(10), || {
+        Ok(volume.inspect()?["Status"]["containers"] == serde_json::json!([id]))
+    })
+}
+
+fn any_user_in_a_container_reads_and_writes(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let _volume = podman.volume("anybody")?;
+    for user in ["0", "1000", "4711:4711"] {
+        let run = podman.try_run(
+            &format!("--user {user} -v anybody:/d"),
+            "busybox",
+            &format!("echo {user} > /d/{user}; cat /d/{user}"),
+        )?;
+        ensure!(run.success()? == user, "user {user} reads something else");
+        let served = lab.server.sh(&format!("stat -c %U /srv/anybody/{user}; cat /srv/anybody/{user}"))?;
+        ensure!(served == format!("alice\n{user}"), "{served}");
+    }
+    Ok(())
+}
+
+fn a_read_only_mount_refuses_writes(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("halfro")?;
+    let writer = volume.hold("halfro-writer")?;
+    writer.exec("echo there > /d/file")?;
+    for flags in ["-v halfro:/d:ro", "--mount type=volume,source=halfro,destination=/d,ro"] {
+        let script = "cat /d/file; echo x > /d/x";
+        let run = podman.try_run(flags, "busybox", script)?;
+        ensure!(run.stdout == "there" && run.stderr.contains("Read-only file system"), "{flags}: {run}");
+    }
+    let mount = "--mount type=volume,source=halfro,destination=/d";
+    podman.try_run(mount, "busybox", "echo written > /d/file")?.success()?;
+    ensure!(writer.exec("cat /d/file; ls /d")? == "written\nfile");
+    ensure!(volume.served("file")? == "written");
+    Ok(())
+}
+
+/// podman takes /sys/kernel away from such a container, which in the lab is a mount that others lie on.
+fn a_user_namespace_is_no_obstacle(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("mapped")?;
+    let map = "--uidmap 0:100000:65536 --gidmap 0:100000:65536";
+    let written = lab.host.sh(&format!(
+        "unshare --mount --propagation slave sh -euc '
+             umount --lazy /sys/kernel
+             podman run --rm --network none {map} -v mapped:/d busybox \
+                 sh -euc \"cat /proc/self/uid_map; echo mapped > /d/file; cat /d/file\"'"
+    ))?;
+    let words: Vec<_> = written.split_whitespace().collect();
+    ensure!(words == ["0", "100000", "65536", "mapped"], "{written}");
+    ensure!(volume.served("file")? == "mapped");
+    volume.driver.wait_until_unmounted()
+}
+
+/// An image that has a file at /full and nothing at /empty, both of a user with this number.
+struct Image<'a>(&'a Podman<'a>);
+
+const OWNER: &str = "1234";
+const WITH_FILES: &str = "with-files";
+
+impl<'a> Image<'a> {
+    fn build(podman: &'a Podman<'a>) -> Result<Self> {
+        let script =
+            format!("mkdir /full /empty; echo of the image > /full/file; chown -R {OWNER} /full /empty");
+        podman.podman(&format!("run --name {WITH_FILES} --network none busybox sh -euc '{script}'"))?;
+        let image = Self(podman);
+        podman.podman(&format!("commit --quiet {WITH_FILES} {WITH_FILES}"))?;
+        Ok(image)
+    }
+
+    /// Runs a script with a volume at a place where the image has something.
+    fn run(&self, volume: &Volume, target: &str, script: &str) -> Result<crate::lab::Output> {
+        self.0.try_run(&format!("-v {}:{target}", volume.driver.name), WITH_FILES, script)
+    }
+}
+
+impl Drop for Image<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.try_podman(&format!("rm --force {WITH_FILES}"));
+        let _ = self.0.try_podman(&format!("rmi --force {WITH_FILES}"));
+    }
+}
+
+/// Docker would make it the directory of the image's user, or fail.
+fn the_owner_of_the_remote_directory_stays(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let image = Image::build(&podman)?;
+    let volume = podman.volume("owned")?;
+    let before = lab.server.sh("stat -c '%U %G %a' /srv/owned")?;
+    image.run(&volume, "/empty", "echo mine > /empty/file")?.success()?;
+    let after = lab.server.sh("stat -c '%U %G %a' /srv/owned")?;
+    ensure!(before == after, "{before} became {after}");
+    ensure!(volume.served("file")? == "mine");
+    Ok(())
+}
+
+fn files_of_the_image_stay_out_with_nocopy(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let image = Image::build(&podman)?;
+    let volume = podman.volume("uncopied")?;
+    ensure!(image.run(&volume, "/full:nocopy", "ls -A /full")?.success()?.is_empty(), "something is there");
+    ensure!(lab.server.checksums("/srv/uncopied")?.is_empty(), "podman has written something");
+    Ok(())
+}
+
+/// As with Docker; the page says `nocopy`. Files that are there already are never touched.
+fn files_of_the_image_cannot_be_given_away_without_nocopy(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let image = Image::build(&podman)?;
+    let empty = podman.volume("uncopyable")?;
+    let refusal = image.run(&empty, "/full", "true")?.failure()?;
+    ensure!(refusal.contains("lchown /file: permission denied"), "{refusal}");
+    empty.driver.wait_until_used_by(0)?;
+    let full = podman.volume("filled")?;
+    lab.server.sh("echo of the server > /srv/filled/file")?;
+    ensure!(image.run(&full, "/full", "cat /full/file")?.success()? == "of the server");
+    ensure!(full.served("file")? == "of the server");
+    Ok(())
+}
+
+fn a_volume_in_use_is_not_removed(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let calls = Calls::from_now(lab)?;
+    let volume = podman.volume("used")?;
+    let container = volume.hold("used-user")?;
+    let refusal = volume.podman("rm")?.failure()?;
+    ensure!(refusal.contains("volume used is being used by the following container(s)"), "{refusal}");
+    container.exec("echo unharmed > /d/file")?;
+    ensure!(volume.served("file")? == "unharmed");
+    calls.ensure("used", "Create Mount")
+}
+
+fn removal_by_force_takes_stopped_containers_along(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("forced")?;
+    let container = volume.start("forced-user", "echo 1 > /d/one; mkdir /d/a; echo 2 > /d/a/two")?;
+    container.podman("wait")?;
+    volume.driver.wait_until_unmounted()?;
+    let before = lab.server.checksums("/srv/forced")?;
+    ensure!(before.lines().count() == 2, "the test wrote too little: {before}");
+    volume.podman("rm --force")?.success()?;
+    ensure!(podman.podman("ps --all --quiet")?.is_empty(), "the container is still there");
+    ensure!(lab.server.checksums("/srv/forced")? == before, "the server lost something");
+    Ok(())
+}
+
+fn containers_outlive_the_daemon(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("outlived")?;
+    let container = volume.hold("outlived-user")?;
+    let process = lab.main_pid(&volume.driver.unit())?;
+    lab.host.sh(&format!("systemctl kill --signal KILL {SERVICE}"))?;
+    container.exec("echo alone > /d/file")?;
+    ensure!(volume.run("cat /d/file")? == "alone", "a second container sees something else");
+    ensure!(lab.main_pid(&volume.driver.unit())? == process, "the mount was made anew");
+    lab.host.sh(&format!("systemctl stop {SERVICE}"))?;
+    container.remove()?;
+    volume.driver.wait_until_used_by(0)?;
+    ensure!(volume.served("file")? == "alone");
+    Ok(())
+}
+
+fn a_container_gets_a_fresh_mount_when_its_sshfs_dies(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("healed")?;
+    let container = volume.hold("healed-user")?;
+    container.exec("echo before > /d/file")?;
+    lab.host.sh(&format!("systemctl kill --signal KILL {}", volume.driver.unit()))?;
+    poll::until_true("the mount to work again", Duration::from_secs(20), || {
+        Ok(container.exec("cat /d/file; echo after > /d/file")? == "before")
+    })?;
+    ensure!(volume.served("file")? == "after");
+    volume.driver.wait_until_used_by(1)?;
+    container.remove()?;
+    volume.driver.wait_until_used_by(0)
+}
+
+/// The socket is root's.
+fn podman_without_root_cannot_use_the_driver(lab: &Lab) -> Result<()> {
+    let _podman = Podman::of(lab)?;
+    lab.host
+        .sh("chmod 644 /etc/containers/containers.conf.d/*.conf; id ruth 2>/dev/null || useradd -m ruth")?;
+    let create = format!("podman volume create --driver sshfs {} ruths", super::options_for("/srv"));
+    let refusal = lab.host.try_sh(&format!("cd /; runuser -l ruth -c '{create}'"))?.failure()?;
+    ensure!(refusal.contains("/run/sshfs-docker.sock: connect: permission denied"), "{refusal}");
+    Ok(())
+}
