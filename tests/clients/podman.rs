@@ -6,7 +6,7 @@ pub mod reboot;
 pub mod recent;
 pub mod scenarios;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::docker::{IMAGE, quote};
@@ -145,8 +145,9 @@ impl<'a> Volume<'a> {
 
     /// What `podman volume inspect` shows.
     pub fn inspect(&self) -> Result<Value> {
-        let shown = self.podman("inspect --format '{{json .}}'")?.success()?;
-        Ok(serde_json::from_str(&shown)?)
+        let shown = self.podman("inspect")?.success()?;
+        let [volume] = serde_json::from_str(&shown).with_context(|| format!("podman shows {shown}"))?;
+        Ok(volume)
     }
 
     /// What the server has in a file of it.
@@ -182,7 +183,8 @@ impl Container<'_> {
 
     /// Its id as the driver shows it.
     pub fn short_id(&self) -> Result<String> {
-        self.podman("inspect --format '{{printf \"%.12s\" .Id}}'")
+        let id = self.podman("inspect --format '{{.ID}}'")?;
+        Ok(id.chars().take(12).collect())
     }
 
     /// Stops and removes it.

@@ -75,7 +75,7 @@ fn what_the_driver_refuses_fails_with_its_words(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
     for (options, words) in [
         ("--opt bogus=1", "volume refused: unknown option 'bogus'"),
-        ("--opt ProxyCommand=x", "volume refused: the option 'ProxyCommand'"),
+        ("--opt ProxyCommand=x", "volume refused: option 'ProxyCommand' is refused"),
     ] {
         let create = format!("volume create --driver sshfs {} {options} refused", options_for("/srv"));
         let refusal = podman.try_podman(&create)?.failure()?;
@@ -126,9 +126,11 @@ fn reload_adds_and_drops_volumes_with_exact_words(lab: &Lab) -> Result<()> {
     dockers.run("echo of Docker > /d/file")?;
     let podmans = podman.volume("podmans")?;
     podmans.driver.remove()?.success()?;
+    let calls = Calls::from_now(lab)?;
     let said = reload()?;
     ensure!(said == "Added:\ndockers\nRemoved:\npodmans", "{said:?}");
     ensure!(podman.volumes()? == ["dockers"]);
+    ensure!(calls.count("List")? == 1, "one reload asked {} times for all volumes", calls.count("List")?);
     let adopted = podman.try_run("-v dockers:/d", "busybox", "cat /d/file")?.success()?;
     ensure!(adopted == "of Docker", "{adopted:?}");
     dockers.remove()?.success()?;
