@@ -36,7 +36,8 @@ const THEMES: [(&str, &[Case]); 5] = [
 ];
 
 /// What podman has learnt after 4.3, the one of Debian 12.
-const RECENT_PODMAN: [(&str, &[Case]); 1] = [("podman_recent", podman::recent::CASES)];
+const RECENT_PODMAN: [(&str, &[Case]); 2] =
+    [("podman_recent", podman::recent::CASES), ("podman_quadlet", podman::quadlet::CASES)];
 
 fn main() -> ExitCode {
     if isolation::only_listing() {

@@ -2,6 +2,7 @@
 
 pub mod containers;
 pub mod limits;
+pub mod quadlet;
 pub mod reboot;
 pub mod recent;
 pub mod scenarios;

@@ -12,6 +12,7 @@ use crate::lab::{Lab, poll};
 crate::cases![
     two_containers_cost_one_mount,
     copying_a_file_out_costs_no_call,
+    copying_a_file_in_fails_at_its_owner_once_the_content_is_there,
     podman_volume_mount_holds_the_mount_until_unmount,
     podman_and_docker_use_one_volume_at_once,
     neither_client_removes_what_the_other_one_uses,
@@ -62,6 +63,20 @@ fn copying_a_file_out_costs_no_call(lab: &Lab) -> Result<()> {
     container.exec("echo more > /d/more")?;
     container.remove()?;
     volume.driver.wait_until_unmounted()
+}
+
+/// It gives the file to root of the container, which only root of the server may do. The page says so.
+fn copying_a_file_in_fails_at_its_owner_once_the_content_is_there(lab: &Lab) -> Result<()> {
+    let podman = Podman::of(lab)?;
+    let volume = podman.volume("copied-in")?;
+    let _container = volume.hold("copied-in-user")?;
+    lab.host.sh("echo of the host > /tmp/file")?;
+    let refusal = podman.try_podman("cp /tmp/file copied-in-user:/d/file")?.failure()?;
+    ensure!(refusal.contains("lchown /d/file: permission denied"), "{refusal}");
+    ensure!(volume.served("file")? == "of the host");
+    podman.podman("exec -i copied-in-user sh -c 'cat > /d/other' < /tmp/file")?;
+    ensure!(volume.served("other")? == "of the host");
+    Ok(())
 }
 
 fn podman_volume_mount_holds_the_mount_until_unmount(lab: &Lab) -> Result<()> {
