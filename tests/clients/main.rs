@@ -27,11 +27,13 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 5] = [
+const THEMES: [(&str, &[Case]); 7] = [
     ("store", store::CASES),
     ("podman", podman::scenarios::CASES),
     ("podman_limits", podman::limits::CASES),
     ("podman_containers", podman::containers::CASES),
+    ("podman_images", podman::images::CASES),
+    ("podman_beside_docker", podman::beside_docker::CASES),
     ("podman_reboot", podman::reboot::CASES),
 ];
 

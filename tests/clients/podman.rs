@@ -1,6 +1,8 @@
 //! podman on the Docker host: its settings, and its volumes and containers for the length of a case.
 
+pub mod beside_docker;
 pub mod containers;
+pub mod images;
 pub mod limits;
 pub mod quadlet;
 pub mod reboot;
@@ -11,9 +13,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::docker::{IMAGE, quote};
+use crate::lab::driver::{SERVICE, SOCKET};
 use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
-use crate::lab::{self, Lab, Output, Volume as DriverVolume};
+use crate::lab::{Lab, Output, Volume as DriverVolume};
 
 /// Where the administrator puts what the package ships as an example.
 const SETTINGS: &str = "/etc/containers/containers.conf.d/sshfs.conf";
@@ -208,7 +211,6 @@ pub struct Deaf<'a>(&'a Lab);
 impl<'a> Deaf<'a> {
     /// From now on.
     pub fn begin(lab: &'a Lab) -> Result<Self> {
-        use lab::driver::{SERVICE, SOCKET};
         lab.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}")).map(|_| Self(lab))
     }
 }

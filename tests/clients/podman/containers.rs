@@ -1,10 +1,10 @@
-//! Containers of podman on a volume: who may do what, what it costs, and beside Docker's.
+//! Containers of podman on a volume: who may do what, and what it costs.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{HOLD, Podman, Volume};
+use super::{HOLD, Podman};
 use crate::calls::Calls;
 use crate::lab::driver::SERVICE;
 use crate::lab::{Lab, poll};
@@ -14,15 +14,10 @@ crate::cases![
     copying_a_file_out_costs_no_call,
     copying_a_file_in_fails_at_its_owner_once_the_content_is_there,
     podman_volume_mount_holds_the_mount_until_unmount,
-    podman_and_docker_use_one_volume_at_once,
-    neither_client_removes_what_the_other_one_uses,
     the_driver_names_podmans_containers,
     any_user_in_a_container_reads_and_writes,
     a_read_only_mount_refuses_writes,
     a_user_namespace_is_no_obstacle,
-    the_owner_of_the_remote_directory_stays,
-    files_of_the_image_stay_out_with_nocopy,
-    files_of_the_image_cannot_be_given_away_without_nocopy,
     a_volume_in_use_is_not_removed,
     removal_by_force_takes_stopped_containers_along,
     containers_outlive_the_daemon,
@@ -94,43 +89,6 @@ fn podman_volume_mount_holds_the_mount_until_unmount(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-fn podman_and_docker_use_one_volume_at_once(lab: &Lab) -> Result<()> {
-    let podman = Podman::of(lab)?;
-    let volume = podman.volume("both")?;
-    let (podmans, dockers) = (volume.hold("both-podman")?, volume.driver.hold("both-docker")?);
-    podmans.exec("echo of podman > /d/podman")?;
-    dockers.exec("echo of Docker > /d/docker")?;
-    ensure!(podmans.exec("cat /d/docker")? == "of Docker");
-    ensure!(dockers.exec("cat /d/podman")? == "of podman");
-    volume.driver.wait_until_used_by(2)?;
-    dockers.remove()?;
-    podmans.exec("echo goes on > /d/podman")?;
-    let dockers = volume.driver.hold("both-docker")?;
-    podmans.remove()?;
-    dockers.exec("cat /d/podman >> /d/docker")?;
-    volume.driver.wait_until_used_by(1)?;
-    dockers.remove()?;
-    volume.driver.wait_until_used_by(0)?;
-    ensure!(volume.served("docker")? == "of Docker\ngoes on" && volume.served("podman")? == "goes on");
-    Ok(())
-}
-
-fn neither_client_removes_what_the_other_one_uses(lab: &Lab) -> Result<()> {
-    let podman = Podman::of(lab)?;
-    let volume = podman.volume("fought-over")?;
-    let podmans = volume.hold("fought-podman")?;
-    let refusal = volume.driver.remove()?.failure()?;
-    ensure!(refusal.contains(&format!("in use: container {}", podmans.short_id()?)), "{refusal}");
-    podmans.remove()?;
-    let dockers = volume.driver.hold("fought-docker")?;
-    let refusal = volume.podman("rm")?.failure()?;
-    ensure!(refusal.contains("volume fought-over cannot be removed: it is in use"), "{refusal}");
-    ensure!(podman.volumes()? == ["fought-over"], "podman has forgotten it");
-    dockers.exec("echo unharmed > /d/file")?;
-    ensure!(volume.served("file")? == "unharmed");
-    Ok(())
-}
-
 fn the_driver_names_podmans_containers(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
     let volume = podman.volume("named-users")?;
@@ -189,74 +147,6 @@ fn a_user_namespace_is_no_obstacle(lab: &Lab) -> Result<()> {
     ensure!(words == ["0", "100000", "65536", "mapped"], "{written}");
     ensure!(volume.served("file")? == "mapped");
     volume.driver.wait_until_unmounted()
-}
-
-/// An image that has a file at /full and nothing at /empty, both of a user with this number.
-struct Image<'a>(&'a Podman<'a>);
-
-const OWNER: &str = "1234";
-const WITH_FILES: &str = "with-files";
-
-impl<'a> Image<'a> {
-    fn build(podman: &'a Podman<'a>) -> Result<Self> {
-        let script =
-            format!("mkdir /full /empty; echo of the image > /full/file; chown -R {OWNER} /full /empty");
-        podman.podman(&format!("run --name {WITH_FILES} --network none busybox sh -euc '{script}'"))?;
-        let image = Self(podman);
-        podman.podman(&format!("commit --quiet {WITH_FILES} {WITH_FILES}"))?;
-        Ok(image)
-    }
-
-    /// Runs a script with a volume at a place where the image has something.
-    fn run(&self, volume: &Volume, target: &str, script: &str) -> Result<crate::lab::Output> {
-        self.0.try_run(&format!("-v {}:{target}", volume.driver.name), WITH_FILES, script)
-    }
-}
-
-impl Drop for Image<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.try_podman(&format!("rm --force {WITH_FILES}"));
-        let _ = self.0.try_podman(&format!("rmi --force {WITH_FILES}"));
-    }
-}
-
-/// Docker would make it the directory of the image's user, or fail.
-fn the_owner_of_the_remote_directory_stays(lab: &Lab) -> Result<()> {
-    let podman = Podman::of(lab)?;
-    let image = Image::build(&podman)?;
-    let volume = podman.volume("owned")?;
-    let before = lab.server.sh("stat -c '%U %G %a' /srv/owned")?;
-    image.run(&volume, "/empty", "echo mine > /empty/file")?.success()?;
-    let after = lab.server.sh("stat -c '%U %G %a' /srv/owned")?;
-    ensure!(before == after, "{before} became {after}");
-    ensure!(volume.served("file")? == "mine");
-    Ok(())
-}
-
-fn files_of_the_image_stay_out_with_nocopy(lab: &Lab) -> Result<()> {
-    let podman = Podman::of(lab)?;
-    let image = Image::build(&podman)?;
-    let volume = podman.volume("uncopied")?;
-    ensure!(image.run(&volume, "/full:nocopy", "ls -A /full")?.success()?.is_empty(), "something is there");
-    ensure!(lab.server.checksums("/srv/uncopied")?.is_empty(), "podman has written something");
-    Ok(())
-}
-
-/// As with Docker; the page says `nocopy`. After such a failure podman counts a user that does not exist, until it is told
-/// to unmount. Where files are there already, it copies nothing.
-fn files_of_the_image_cannot_be_given_away_without_nocopy(lab: &Lab) -> Result<()> {
-    let podman = Podman::of(lab)?;
-    let image = Image::build(&podman)?;
-    let empty = podman.volume("uncopyable")?;
-    let refusal = image.run(&empty, "/full", "true")?.failure()?;
-    ensure!(refusal.contains("lchown /file: permission denied"), "{refusal}");
-    empty.podman("unmount")?.success()?;
-    empty.driver.wait_until_used_by(0)?;
-    let full = podman.volume("filled")?;
-    lab.server.sh("echo of the server > /srv/filled/file")?;
-    ensure!(image.run(&full, "/full", "cat /full/file")?.success()? == "of the server");
-    ensure!(full.served("file")? == "of the server");
-    Ok(())
 }
 
 fn a_volume_in_use_is_not_removed(lab: &Lab) -> Result<()> {

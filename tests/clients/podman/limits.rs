@@ -70,10 +70,10 @@ fn a_dark_server_is_a_timeout_that_leaves_nothing_behind(lab: &Lab) -> Result<()
 
 fn a_mount_that_comes_after_podman_gave_up_is_undone(lab: &Lab) -> Result<()> {
     let podman = Podman::without_limit(lab)?;
-    let volume = podman.volume("late")?;
+    // ssh knocks after 1, 3 and 7 s, and gives up after 8.
+    let volume = podman.volume_with("late", "--opt o=timeout=3")?;
     let dark = lab.server.go_dark()?;
     give_up(&volume)?;
-    // ssh is still knocking.
     drop(dark);
     poll::until_true("the daemon to mount", Duration::from_secs(30), || {
         lab.driver_said("volume late: mounted from")
