@@ -64,6 +64,8 @@ install: ## Install below DESTDIR what `make build` built; PREFIX and more are a
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(FISHDIR) completions/sshfs-docker.fish
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DOCDIR) README.md SECURITY.md CHANGELOG.md packaging/deb/debian/copyright
 	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DOCDIR)/docs docs/*.md
+	# Not where podman reads it: whether to use this driver is for its administrator to say.
+	$(INSTALL) -D -m 0644 -t $(DESTDIR)$(DOCDIR)/examples etc/containers.conf
 
 .PHONY: packages
 packages: tools-packages ## deb and rpm for amd64 and arm64, in target/packages (rustup for the C library musl)

@@ -44,6 +44,15 @@ fn units_name_the_program_where_it_was_installed() {
     }
 }
 
+#[test]
+fn the_example_for_podman_is_where_its_page_looks() {
+    let root = tempfile::tempdir().unwrap();
+    install(root.path(), None);
+    let example = "/usr/share/doc/sshfs-docker/examples/containers.conf";
+    assert!(root.path().join(&example[1..]).exists());
+    assert!(fs::read_to_string(repository().join("docs/podman.md")).unwrap().contains(example));
+}
+
 fn install(root: &Path, destination: Option<&Path>) {
     let output = Command::new("make")
         .current_dir(repository())
