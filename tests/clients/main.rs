@@ -10,7 +10,11 @@ mod isolation;
 mod lab;
 
 mod calls;
+mod forms;
+mod images;
 mod store;
+mod subpaths;
+mod users;
 
 use std::process::ExitCode;
 
@@ -26,7 +30,11 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 1] = [("store", store::CASES)];
+const THEMES: [(&str, &[Case]); 4] =
+    [("store", store::CASES), ("images", images::CASES), ("forms", forms::CASES), ("users", users::CASES)];
+
+/// What runs where Docker knows of it.
+const SUBPATHS: (&str, &[Case]) = ("subpaths", subpaths::CASES);
 
 fn main() -> ExitCode {
     if isolation::only_listing() {
@@ -44,7 +52,11 @@ fn run_cases() -> ExitCode {
     let mut programme = Programme::default();
     for release in Release::ALL {
         let pairing = Pairing::full(release);
-        programme.add(&pairing.to_string(), &THEMES, move || start(pairing));
+        let mut themes = THEMES.to_vec();
+        if release.knows_subpaths() {
+            themes.push(SUBPATHS);
+        }
+        programme.add(&pairing.to_string(), &themes, move || start(pairing));
     }
     programme.run()
 }
