@@ -142,6 +142,7 @@ fn without_a_cache_a_file_that_just_came_to_the_server_is_left_alone(lab: &Lab) 
 fn a_volume_of_the_image_itself_stays_local(lab: &Lab) -> Result<()> {
     let image = lab.image("volumed", "mkdir /local; echo shipped > /local/file", &["VOLUME /local"])?;
     let directory = lab.server.export("beside", "alice")?;
+    let volume = lab.volume_to_be("beside", &directory);
     let calls = Calls::from_now(lab)?;
     let flags = format!("--name beside-user {}", long_syntax("src=beside", &directory));
     let seen = image
@@ -149,7 +150,7 @@ fn a_volume_of_the_image_itself_stays_local(lab: &Lab) -> Result<()> {
     ensure!(seen == "shipped\n0", "{seen}");
     ensure!(lab.server.sh("cat /srv/beside/file; ls /srv/beside")? == "named\nfile");
     ensure!(lab.docker("volume ls --quiet")? == "beside", "the anonymous one stays");
-    lab.docker("volume rm beside")?;
+    volume.remove()?.success()?;
     calls.ensure("beside", "Create Mount Unmount Remove")?;
     ensure!(calls.count("Create")? == 1, "{:?}", calls.all()?);
     Ok(())

@@ -2,6 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 
+use crate::calls::Calls;
+use crate::lab::docker::quote;
+use crate::lab::driver::SOCKET_PATH;
 use crate::lab::{Lab, Volume};
 
 crate::cases![
@@ -10,6 +13,7 @@ crate::cases![
     the_kernel_judges_by_what_is_shown_if_it_is_asked_to,
     remapped_root_uses_the_volume_and_sees_nobodys_files,
     files_can_be_shown_as_those_of_remapped_root,
+    docker_without_root_is_not_let_in,
     the_kernel_is_given_the_selinux_context,
 ];
 
@@ -28,8 +32,7 @@ fn any_user_of_a_container_writes_as_the_account(lab: &Lab) -> Result<()> {
     let written = lab.server.sh("cd /srv/anybody; cat */*; stat -c %U */* | uniq -c")?;
     let written: Vec<_> = written.split_whitespace().collect();
     ensure!(written == ["0", "1000", "4321", "1000", "4321", "5", "alice"], "{written:?}");
-    drop(volume);
-    Ok(())
+    volume.remove()?.success().map(drop)
 }
 
 /// Owner, group and mode of a file of alice and of one of root, as a container sees them.
@@ -115,6 +118,22 @@ fn files_can_be_shown_as_those_of_remapped_root(lab: &Lab) -> Result<()> {
         volume.remove()?.success().map(drop)
     })?;
     ensure!(lab.server.sh("cd /srv/reshown; cat file; stat -c %U file")? == "inside\nalice");
+    Ok(())
+}
+
+/// To the host, rootless Docker's root is the user who started it. RootlessKit is not in Debian's docker.io; what it does
+/// first, a user namespace, is done by hand.
+fn docker_without_root_is_not_let_in(lab: &Lab) -> Result<()> {
+    let call =
+        format!("curl --silent --show-error --data '' --unix-socket {SOCKET_PATH} http://x/Plugin.Activate");
+    let inside = format!("test $(id -u) = 0; {call}");
+    let user = "setpriv --reuid nobody --regid nogroup --clear-groups unshare --user --map-root-user";
+    let calls = Calls::from_now(lab)?;
+    let refused = lab.host.try_sh(&format!("{user} sh -euc {}", quote(&inside)))?;
+    // 7: it failed to connect.
+    ensure!(refused.status == 7, "{refused}");
+    ensure!(calls.all()?.is_empty(), "{:?}", calls.all()?);
+    ensure!(lab.host.sh(&call)?.contains("VolumeDriver"), "root is not let in either");
     Ok(())
 }
 

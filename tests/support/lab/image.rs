@@ -24,8 +24,8 @@ impl Lab {
     /// `docker commit`
     pub fn commit(&self, container: &str, name: &str, changes: &[&str]) -> Result<Image<'_>> {
         let image = Image { lab: self, name: name.to_owned() };
-        let changes: String = changes.iter().map(|line| format!("--change {} ", quote(line))).collect();
-        self.docker(&format!("commit {changes}{container} {name}"))?;
+        let changes: Vec<_> = changes.iter().map(|line| format!("--change {}", quote(line))).collect();
+        self.docker(&format!("commit {} {container} {name}", changes.join(" ")))?;
         Ok(image)
     }
 }

@@ -55,6 +55,11 @@ impl Lab {
         Ok(volume)
     }
 
+    /// One that a client makes when it needs it.
+    pub fn volume_to_be(&self, name: &str, directory: &str) -> Volume<'_> {
+        Volume { lab: self, name: name.to_owned(), directory: directory.to_owned() }
+    }
+
     /// Starts a container in the background, with more flags for `docker run`.
     pub fn container(&self, name: &str, flags: &str, script: &str) -> Result<Container<'_>> {
         // Before the run: a container that was made but did not start needs removing, too.
