@@ -255,7 +255,7 @@ fn docker_cp_of_anothers_file_fails_at_the_owner_and_not_before(lab: &Lab) -> Re
     let script =
         "echo in > /var/tmp/in; docker cp /var/tmp/in foreign-user:/d/in || { rm /var/tmp/in; exit 1; }";
     let said = lab.host.try_sh(script)?.failure()?;
-    ensure!(said.contains("Lchown") && said.contains("permission denied"), "{said}");
+    ensure!(said.contains("lchown") && said.contains("permission denied"), "{said}");
     calls.ensure("foreign", "Mount Unmount Mount Unmount")?;
     let there = lab.server.sh("cd /srv/foreign; stat -c '%U %n' *; cat in")?;
     ensure!(there == "alice in\nin", "{there}");

@@ -168,7 +168,7 @@ fn a_link_out_of_the_volume_leads_nowhere(lab: &Lab) -> Result<()> {
     }
     let parts = Parts::new(lab, "shown-links", "-o no_contain_symlinks=")?;
     for part in ["absolute", "absolute/passwd", "up"] {
-        parts.ensure_refused(part, "escapes from base", "Mount Unmount")?;
+        parts.ensure_refused(part, "escapes the base directory", "Mount Unmount")?;
     }
     for part in ["up/etc", "crooked"] {
         parts.ensure_refused(part, "no such file or directory", "Mount Unmount")?;

@@ -101,9 +101,6 @@ fn remapped_root_uses_the_volume_and_sees_nobodys_files(lab: &Lab) -> Result<()>
 /// `uid` and `gid` are numbers of the host.
 fn files_can_be_shown_as_those_of_remapped_root(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("reshown", "alice")?;
-    let image =
-        "container=$(docker run --detach --network none busybox sh -c 'mkdir /app; echo inside > /app/file')
-                 docker wait $container; docker commit $container remapped-app; docker rm $container";
     lab.with_docker_settings(REMAP, || {
         let first = lab.host.sh("sed -n 's/^dockremap:\\([0-9]*\\):.*/\\1/p' /etc/subuid")?;
         let first: u32 =
@@ -112,8 +109,8 @@ fn files_can_be_shown_as_those_of_remapped_root(lab: &Lab) -> Result<()> {
         let seen = volume.run("echo mine > /d/file; stat -c '%u:%g' /d /d/file; rm /d/file")?;
         ensure!(seen == "0:0\n0:0", "{seen}");
         // So that Docker, too, takes its chown for done.
-        lab.host.sh(image)?;
-        let copied = lab.docker("run --rm --network none -v reshown:/app remapped-app cat /app/file")?;
+        let image = lab.image("remapped-app", "mkdir /app; echo inside > /app/file", &[])?;
+        let copied = image.run("-v reshown:/app", "cat /app/file")?;
         ensure!(copied == "inside", "{copied}");
         volume.remove()?.success().map(drop)
     })?;
