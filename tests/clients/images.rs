@@ -131,7 +131,7 @@ fn without_a_cache_a_file_that_just_came_to_the_server_is_left_alone(lab: &Lab) 
     let volume = lab.volume_on("refilled", &directory, "-o dir_cache=no -o uid=1234 -o gid=1234")?;
     let holder = volume.hold("refilled-user")?;
     ensure!(holder.exec("ls -A /d")?.is_empty());
-    lab.server.sh("echo precious > /srv/refilled/file")?;
+    lab.server.sh("cd /srv/refilled; echo precious > file; chown alice file")?;
     let seen = image.try_run("-v refilled:/app", "ls -A /app; cat /app/file")?;
     ensure!(lab.server.sh("cat /srv/refilled/file")? == "precious", "{seen}");
     ensure!(seen.success()? == "file\nprecious");
