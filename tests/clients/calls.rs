@@ -1,5 +1,7 @@
 //! The calls that the daemon received, as its own log has them.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
@@ -63,6 +65,12 @@ impl<'a> Calls<'a> {
         let calls = self.of(volume)?;
         ensure!(calls == expected, "calls about {volume}: {calls:?}, expected {expected:?}");
         Ok(())
+    }
+
+    /// How many ids the callers had.
+    pub fn ids(&self) -> Result<usize> {
+        let ids = self.all()?.into_iter().map(|call| call.id).filter(|id| !id.is_empty());
+        Ok(ids.collect::<BTreeSet<_>>().len())
     }
 
     /// How many calls there were of a kind, about whatever.

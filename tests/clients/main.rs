@@ -13,8 +13,13 @@ mod calls;
 mod compose;
 mod containers;
 mod engine;
+mod forms;
+mod images;
+mod podman;
 mod store;
+mod subpaths;
 mod swarm;
+mod users;
 
 use std::process::ExitCode;
 
@@ -31,23 +36,41 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 4] = [
+const THEMES: [(&str, &[Case]); 13] = [
     ("store", store::CASES),
     ("containers", containers::CASES),
     ("engine", engine::CASES),
+    ("images", images::CASES),
+    ("forms", forms::CASES),
+    ("users", users::CASES),
     ("compose", compose::CASES),
+    ("podman", podman::scenarios::CASES),
+    ("podman_limits", podman::limits::CASES),
+    ("podman_containers", podman::containers::CASES),
+    ("podman_images", podman::images::CASES),
+    ("podman_beside_docker", podman::beside_docker::CASES),
+    ("podman_reboot", podman::reboot::CASES),
 ];
 
-/// What runs on one: beyond that, what its versions can do and older ones cannot.
+/// What Docker, Compose and podman of Debian 13 can do, and those of Debian 12 cannot.
+const SINCE_TRIXIE: [(&str, &[Case]); 4] = [
+    ("subpaths", subpaths::CASES),
+    ("compose", compose::WITH_SUBPATHS),
+    ("podman_recent", podman::recent::CASES),
+    ("podman_quadlet", podman::quadlet::CASES),
+];
+
+/// What Compose of Debian 14 offers, and those before do not.
+const SINCE_FORKY: [(&str, &[Case]); 1] = [("compose", compose::WITH_RECREATION)];
+
+/// What runs on a release.
 fn themes(release: Release) -> Vec<(&'static str, &'static [Case])> {
-    let mut themes = THEMES.to_vec();
-    if release.knows_subpaths() {
-        themes.push(("compose", compose::WITH_SUBPATHS));
-    }
-    if release == Release::Forky {
-        themes.push(("compose", compose::WITH_RECREATION));
-    }
-    themes
+    let more: &[&[_]] = match release {
+        Release::Bookworm => &[],
+        Release::Trixie => &[&SINCE_TRIXIE],
+        Release::Forky => &[&SINCE_TRIXIE, &SINCE_FORKY],
+    };
+    [&THEMES[..], &more.concat()].concat()
 }
 
 fn main() -> ExitCode {

@@ -15,6 +15,7 @@ pub mod dirs;
 pub mod docker;
 pub mod driver;
 pub mod guest;
+pub mod image;
 #[path = "../model.rs"]
 pub mod model;
 pub mod network;
@@ -38,6 +39,7 @@ use nix::mount::{MsFlags, mount};
 pub use client::Client;
 pub use command::Output;
 pub use diary::Diary;
+pub use image::Image;
 pub use release::{Kind, Release};
 pub use volume::{Container, Volume};
 pub use writer::Writer;

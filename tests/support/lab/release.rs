@@ -98,11 +98,6 @@ impl Release {
         matches!(self, Self::Trixie | Self::Forky)
     }
 
-    /// Quadlet is of podman 4.4, and so is more; Debian 12 has 4.3.
-    pub const fn has_recent_podman(self) -> bool {
-        matches!(self, Self::Trixie | Self::Forky)
-    }
-
     /// systemd since 257 refuses to boot on a version 1 cgroup hierarchy; 252 takes what the machine has.
     pub const fn needs_unified_cgroups(self) -> bool {
         matches!(self, Self::Trixie | Self::Forky)
