@@ -6,23 +6,16 @@ use anyhow::{Result, ensure};
 
 use crate::calls::Calls;
 use crate::lab::Lab;
-use crate::lab::network::SSH_SERVER;
-use crate::lab::ssh_server::ALICE;
 
 crate::cases![
     a_named_volume_costs_one_call_of_each_kind,
-    an_unnamed_volume_goes_with_its_container,
-    an_unnamed_volume_goes_with_a_container_that_is_removed,
-    volumes_from_another_container_are_mounted_once_more,
     every_mount_has_an_id_and_is_given_back_under_it,
     a_mount_that_failed_is_not_given_back,
     a_mount_that_failed_after_others_gives_those_back,
     a_container_that_does_not_start_gives_its_mount_back,
-    two_targets_are_two_mounts,
     start_and_stop_mount_and_unmount_each_time,
     a_crash_of_a_container_gives_its_mount_back,
     what_one_run_wrote_the_next_one_reads,
-    looking_at_a_container_costs_no_call,
 ];
 
 /// Scenario 2.
@@ -34,61 +27,6 @@ fn a_named_volume_costs_one_call_of_each_kind(lab: &Lab) -> Result<()> {
     volume.remove()?.success()?;
     calls.ensure("named", "Create Mount Unmount Remove")?;
     lab.host.sh(&format!("! test -e {}", volume.mountpoint())).map(drop)
-}
-
-/// The flag that gives a container a volume without a name, on a directory of the server.
-fn unnamed(lab: &Lab, directory: &str) -> Result<String> {
-    let path = lab.server.export(directory, ALICE)?;
-    Ok(format!(
-        "--mount type=volume,target=/d,volume-driver=sshfs,volume-opt=sshcmd={ALICE}@{SSH_SERVER}:{path},\
-         volume-opt=identity_file=/root/.ssh/id_ed25519"
-    ))
-}
-
-/// Fails unless there were these calls about one volume whose name Docker made up, and none of it is left but its files.
-fn ensure_unnamed(lab: &Lab, calls: &Calls<'_>, expected: &str, directory: &str) -> Result<()> {
-    let names: Vec<_> =
-        calls.all()?.into_iter().filter(|call| call.kind == "Create").map(|call| call.volume).collect();
-    ensure!(names.len() == 1 && names[0].len() == 64, "volumes: {names:?}");
-    calls.ensure(&names[0], expected)?;
-    ensure!(!lab.docker("volume ls --quiet")?.contains(&names[0]), "it is still there");
-    ensure!(lab.server.sh(&format!("cat /srv/{directory}/file"))? == "unnamed", "the file is gone");
-    Ok(())
-}
-
-/// Scenario 3. `--volume-driver` alone has no way to say where the server is; `--mount` has.
-fn an_unnamed_volume_goes_with_its_container(lab: &Lab) -> Result<()> {
-    let flag = unnamed(lab, "unnamed-1")?;
-    let calls = Calls::from_now(lab)?;
-    lab.docker(&format!("run --rm --network none {flag} busybox sh -c 'echo unnamed > /d/file'"))?;
-    ensure_unnamed(lab, &calls, "Create Mount Unmount Remove", "unnamed-1")
-}
-
-/// Scenario 5.
-fn an_unnamed_volume_goes_with_a_container_that_is_removed(lab: &Lab) -> Result<()> {
-    let flag = unnamed(lab, "unnamed-2")?;
-    let calls = Calls::from_now(lab)?;
-    let _container =
-        lab.container("unnamed-user", &flag, "echo unnamed > /d/file; trap exit TERM; sleep 600 & wait")?;
-    lab.server
-        .sh("for try in $(seq 100); do [ ! -s /srv/unnamed-2/file ] || exit 0; sleep 0.1; done; exit 1")?;
-    lab.docker("rm --force --volumes unnamed-user")?;
-    ensure_unnamed(lab, &calls, "Create Mount Unmount Remove", "unnamed-2")
-}
-
-/// Scenario 4.
-fn volumes_from_another_container_are_mounted_once_more(lab: &Lab) -> Result<()> {
-    let calls = Calls::from_now(lab)?;
-    let volume = lab.volume("from")?;
-    let first = volume.hold("from-first")?;
-    let second =
-        lab.container("from-second", "--volumes-from from-first", "trap exit TERM; sleep 600 & wait")?;
-    first.exec("echo first > /d/file")?;
-    lab.docker("rm --force --volumes from-first")?;
-    ensure!(second.exec("cat /d/file")? == "first");
-    second.remove()?;
-    volume.remove()?.success()?;
-    calls.ensure("from", "Create Mount Mount Unmount Unmount Remove")
 }
 
 /// Scenario 14.
@@ -138,19 +76,6 @@ fn a_container_that_does_not_start_gives_its_mount_back(lab: &Lab) -> Result<()>
     volume.wait_until_unmounted()
 }
 
-fn two_targets_are_two_mounts(lab: &Lab) -> Result<()> {
-    let volume = lab.volume("twice")?;
-    let calls = Calls::from_now(lab)?;
-    volume
-        .try_run_with(
-            "-v twice:/a -v twice:/b:ro",
-            "echo twice > /a/file; cmp /a/file /b/file; ! touch /b/x",
-        )?
-        .success()?;
-    calls.ensure("twice", "Mount Mount Unmount Unmount")?;
-    volume.wait_until_unmounted()
-}
-
 fn start_and_stop_mount_and_unmount_each_time(lab: &Lab) -> Result<()> {
     let volume = lab.volume("cycles")?;
     let calls = Calls::from_now(lab)?;
@@ -182,16 +107,4 @@ fn what_one_run_wrote_the_next_one_reads(lab: &Lab) -> Result<()> {
     let seen = volume.run("cat /d/link; stat -c %a /d/a; ls /d/a")?;
     ensure!(seen == "kept\n700\nb", "{seen}");
     Ok(())
-}
-
-fn looking_at_a_container_costs_no_call(lab: &Lab) -> Result<()> {
-    let volume = lab.volume("watched")?;
-    let container = volume.hold("watched-user")?;
-    let calls = Calls::from_now(lab)?;
-    container.exec("ls /d")?;
-    for look in ["logs", "diff", "inspect", "top", "stats --no-stream", "pause", "unpause"] {
-        container.docker(look)?;
-    }
-    lab.host.sh("docker export watched-user | tar -t >/dev/null")?;
-    calls.ensure("watched", "")
 }

@@ -14,6 +14,7 @@ crate::cases![
     a_copy_that_cannot_change_owners_says_so_and_leaves_nothing_but_the_mode,
     nocopy_leaves_the_directory_as_it_is,
     a_directory_with_files_is_left_alone,
+    a_file_that_came_two_seconds_ago_is_left_alone,
     without_a_cache_a_file_that_just_came_to_the_server_is_left_alone,
     a_volume_of_the_image_itself_stays_local,
     a_volume_of_the_image_without_options_is_refused_and_nothing_stays,
@@ -123,19 +124,27 @@ fn a_directory_with_files_is_left_alone(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// A listing from when the directory was empty would have the image's files written over those that came since: with
-/// sshfs's cache of directories Docker sees an empty one for up to 20 s.
-fn without_a_cache_a_file_that_just_came_to_the_server_is_left_alone(lab: &Lab) -> Result<()> {
+/// A listing from when the directory was empty would have the image's files written over those that came since. sshfs by
+/// itself keeps one for 20 s. After `age` seconds Docker must see what has come.
+fn check_what_came_is_left_alone(lab: &Lab, name: &str, options: &str, age: &str) -> Result<()> {
     let image = app(lab)?;
-    let directory = lab.server.export("refilled", "alice")?;
-    let volume = lab.volume_on("refilled", &directory, "-o dir_cache=no -o uid=1234 -o gid=1234")?;
-    let holder = volume.hold("refilled-user")?;
+    let directory = lab.server.export(name, "alice")?;
+    let volume = lab.volume_on(name, &directory, &format!("-o uid=1234 -o gid=1234 {options}"))?;
+    let holder = volume.hold(&format!("{name}-user"))?;
     ensure!(holder.exec("ls -A /d")?.is_empty());
-    lab.server.sh("cd /srv/refilled; echo precious > file; chown alice file")?;
-    let seen = image.try_run("-v refilled:/app", "ls -A /app; cat /app/file")?;
-    ensure!(lab.server.sh("cat /srv/refilled/file")? == "precious", "{seen}");
+    lab.server.sh(&format!("cd {directory}; echo precious > file; chown alice file; sleep {age}"))?;
+    let seen = image.try_run(&format!("-v {name}:/app"), "ls -A /app; cat /app/file")?;
+    ensure!(lab.server.sh(&format!("cat {directory}/file"))? == "precious", "{seen}");
     ensure!(seen.success()? == "file\nprecious");
     holder.remove()
+}
+
+fn a_file_that_came_two_seconds_ago_is_left_alone(lab: &Lab) -> Result<()> {
+    check_what_came_is_left_alone(lab, "refilled", "", "2")
+}
+
+fn without_a_cache_a_file_that_just_came_to_the_server_is_left_alone(lab: &Lab) -> Result<()> {
+    check_what_came_is_left_alone(lab, "refilled-now", "-o dir_cache=no", "0")
 }
 
 /// Scenario 21.

@@ -66,8 +66,11 @@ fn the_page_about_monitoring_has_all_events_metrics_and_states() {
 #[test]
 fn the_page_about_clients_names_the_tests_that_there_are() {
     let page = read("docs/clients.md");
-    let files = names_in("tests/clients").into_iter().map(|name| read(&format!("tests/clients/{name}")));
-    let sources: Vec<_> = files.collect();
+    let sources: Vec<_> = ["tests/clients", "tests/clients/podman"]
+        .iter()
+        .flat_map(|directory| names_in(directory).into_iter().map(move |name| format!("{directory}/{name}")))
+        .map(|file| read(&file))
+        .collect();
     let cases: Vec<_> = sources
         .iter()
         .flat_map(|source| source.split("cases![").skip(1))
