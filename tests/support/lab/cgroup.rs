@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 
 use super::poll;
+use crate::isolation;
 
 /// Tells the lab's cgroups from all others on the machine.
 const PREFIX: &str = "sshfs-docker-lab-";
@@ -25,21 +26,15 @@ pub struct Cgroup(Vec<PathBuf>);
 impl Cgroup {
     /// Makes the directories of `guest` beneath the cgroups of the calling process.
     pub fn create(guest: &str) -> Result<Self> {
-        // The time makes the name this run's own.
+        // A run has guests of one name one after the other.
         let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_micros();
-        let name = format!("{PREFIX}{guest}-{time}");
+        let name = format!("{PREFIX}{}-{guest}-{time}", isolation::owner());
         let cgroup = Self(parents()?.into_iter().map(|parent| parent.join(&name)).collect());
-        cgroup.restore()?;
-        Ok(cgroup)
-    }
-
-    /// Makes what is missing of it: while the guest is off it is empty, and the sweep of another lab takes it.
-    pub fn restore(&self) -> Result<()> {
-        for directory in self.0.iter().filter(|directory| !directory.exists()) {
+        for directory in &cgroup.0 {
             fs::create_dir(directory).with_context(|| directory.display().to_string())?;
             inherit_cpuset(directory.parent().context("a cgroup without a parent")?, directory)?;
         }
-        Ok(())
+        Ok(cgroup)
     }
 
     /// The files a process writes `0` to in order to move into this cgroup.
@@ -54,12 +49,19 @@ impl Drop for Cgroup {
     }
 }
 
-/// Removes what a killed run left behind. A cgroup with a live process in it stays: it belongs to a lab
-/// that runs at the same time.
+/// Removes what this run and killed ones left behind. That of a lab which runs at the same time stays, also while a guest
+/// of it is off.
 pub fn sweep() {
     let mut found = Vec::new();
     find(Path::new(MOUNTS), &mut found);
+    found.retain(|directory| !is_of_another_run(directory));
     remove_when_empty(&found);
+}
+
+fn is_of_another_run(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+    owner.is_some_and(|pid| pid != isolation::owner() && Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// The directory of this process in each hierarchy.

@@ -4,7 +4,7 @@
 //! clean up mounts, bridges or processes.
 
 // Several test programs share the lab, and each uses a part of it.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, unused_macros)]
 
 pub mod cgroup;
 #[path = "../client.rs"]
