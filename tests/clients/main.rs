@@ -36,14 +36,16 @@ const TIER: isolation::Tier = isolation::Tier { name: "clients", tools: lab::TOO
 type Case = stage::Case<Lab>;
 
 /// What runs on each release.
-const THEMES: [(&str, &[Case]); 13] = [
+const THEMES: [(&str, &[Case]); 15] = [
     ("store", store::CASES),
     ("containers", containers::CASES),
     ("engine", engine::CASES),
     ("images", images::CASES),
     ("forms", forms::CASES),
     ("users", users::CASES),
-    ("compose", compose::CASES),
+    ("compose", compose::life::CASES),
+    ("compose_options", compose::options::CASES),
+    ("compose_mounts", compose::mounts::CASES),
     ("podman", podman::scenarios::CASES),
     ("podman_limits", podman::limits::CASES),
     ("podman_containers", podman::containers::CASES),
@@ -55,13 +57,13 @@ const THEMES: [(&str, &[Case]); 13] = [
 /// What Docker, Compose and podman of Debian 13 can do, and those of Debian 12 cannot.
 const SINCE_TRIXIE: [(&str, &[Case]); 4] = [
     ("subpaths", subpaths::CASES),
-    ("compose", compose::WITH_SUBPATHS),
+    ("compose_subpaths", compose::subpaths::CASES),
     ("podman_recent", podman::recent::CASES),
     ("podman_quadlet", podman::quadlet::CASES),
 ];
 
 /// What Compose of Debian 14 offers, and those before do not.
-const SINCE_FORKY: [(&str, &[Case]); 1] = [("compose", compose::WITH_RECREATION)];
+const SINCE_FORKY: [(&str, &[Case]); 1] = [("compose_recreation", compose::recreation::CASES)];
 
 /// What runs on a release.
 fn themes(release: Release) -> Vec<(&'static str, &'static [Case])> {

@@ -112,7 +112,7 @@ impl Swarm {
             "volume-driver=sshfs,volume-opt=sshcmd={ALICE}@{SSH_SERVER}:{directory},volume-opt=identity_file={CREDENTIAL}"
         );
         self.manager.docker(&format!(
-            "service create --detach --quiet --name {name} --network host --no-resolve-image --mode global \
+            "service create --detach --quiet --name {name} --network host --no-resolve-image --replicas 2 --replicas-max-per-node 1 \
              --restart-delay 1s --stop-grace-period 1s --env 'NODE={{{{.Node.Hostname}}}}' \
              --mount type=volume,source={name},target=/d,volume-nocopy=true,{options} {IMAGE} sh -uc {}",
             quote(WRITER)

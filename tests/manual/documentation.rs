@@ -66,7 +66,7 @@ fn the_page_about_monitoring_has_all_events_metrics_and_states() {
 #[test]
 fn the_page_about_clients_names_the_tests_that_there_are() {
     let page = read("docs/clients.md");
-    let sources: Vec<_> = ["tests/clients", "tests/clients/podman"]
+    let sources: Vec<_> = ["tests/clients", "tests/clients/compose", "tests/clients/podman"]
         .iter()
         .flat_map(|directory| names_in(directory).into_iter().map(move |name| format!("{directory}/{name}")))
         .map(|file| read(&file))
