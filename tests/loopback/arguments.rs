@@ -300,6 +300,7 @@ impl Meaning {
             ("serveralivecountmax", "3"),
             ("connecttimeout", "8"),
             ("ciphers", "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"),
+            ("dcache_dir_timeout", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), Some(value.to_owned())))
         .into();
