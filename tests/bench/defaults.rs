@@ -46,6 +46,9 @@ const DIR_CACHE: &[Variant] =
 const DCACHE_TIMEOUT: &[Variant] =
     &[Variant::new(0, "1", &[("dcache_timeout", "1")]), Variant::new(1, "20 (default)", &[])];
 
+const DCACHE_DIR_TIMEOUT: &[Variant] =
+    &[Variant::new(0, "1 (default)", &[]), Variant::new(1, "20", &[("dcache_dir_timeout", "20")])];
+
 const ATTR_TIMEOUT: &[Variant] = &[
     Variant::new(0, "0", &[("attr_timeout", "0")]),
     Variant::new(1, "1 (default)", &[]),
@@ -153,6 +156,13 @@ fn name_caches(bench: &Bench, results: &mut Results) {
         lookups::list_twice(&path.join("listed"), PAUSE)
     });
     bench.ask_again(results, DCACHE_TIMEOUT);
+    results.begin(
+        "defaults-dcache_dir_timeout",
+        "How many seconds sshfs remembers the names in a directory, and nothing else. All columns are the driver.".to_owned(),
+    );
+    bench.compare(results, DCACHE_DIR_TIMEOUT, row(&task, far, "s"), far, |path| {
+        lookups::list_twice(&path.join("listed"), PAUSE)
+    });
 }
 
 fn kernel_timeouts(bench: &Bench, results: &mut Results) {
