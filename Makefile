@@ -103,9 +103,8 @@ test: ## All tiers in order, and their total (root; boots Debian hosts)
 	@$(MAKE) --no-print-directory test-fuzz
 	@$(MAKE) --no-print-directory test-loopback
 	@$(MAKE) --no-print-directory test-bench
-	@$(MAKE) --no-print-directory test-lab
-	@# Both wait for hosts most of the time, and promise no times.
-	@$(MAKE) --no-print-directory --jobs 2 test-clients test-packages
+	@# They wait for hosts most of the time.
+	@$(MAKE) --no-print-directory --jobs 2 test-lab test-clients test-packages
 	@tests/total target/test-log
 
 .PHONY: test-unit
@@ -133,11 +132,11 @@ test-bench: tools-bench deb ## Every line of `make bench` at its smallest: the d
 	@SSHFS_DOCKER_BENCH_QUICK=1 tests/tier bench $(CARGO) test --locked --quiet --test bench
 
 .PHONY: test-lab
-test-lab: tools-lab deb ## The package on whole Debian hosts (root, /dev/fuse)
+test-lab: tools-lab packages ## The package on whole Debian hosts (root, /dev/fuse)
 	@tests/tier lab $(CARGO) test --locked --test lab
 
 .PHONY: test-clients
-test-clients: tools-lab deb ## Docker of three releases, Compose, podman, and a swarm of two nodes (root, /dev/fuse)
+test-clients: tools-lab packages ## Docker of three releases, Compose, podman, and a swarm of two nodes (root, /dev/fuse)
 	@tests/tier clients $(CARGO) test --locked --test clients
 
 .PHONY: test-packages

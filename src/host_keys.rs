@@ -21,11 +21,11 @@ use std::{
 const LARGEST: u64 = 1024 * 1024;
 
 /// The servers of a connection: the last one is that of the volume, those before it are jump hosts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Way(Vec<Server>);
 
 /// How the key of one server is checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Server {
     /// As ssh writes it into a `known_hosts` file.
     name: String,

@@ -83,15 +83,16 @@ impl References {
     }
 
     /// Whether some look like a replay of which the kernel has not been asked long enough after the release.
-    #[must_use]
-    pub fn are_in_doubt(&self, now: Uptime) -> bool {
+    fn are_in_doubt(&self, now: Uptime) -> bool {
         self.held.values().any(|held| held.doubtful && now.since(held.since) <= UNSETTLED)
     }
 
-    /// Whether time will show that Docker has lost some ([`References::forget_lost`]), as long as no container is seen.
+    /// Whether time will change nothing about them ([`References::forget_lost`]). `in_use` says that a container is seen.
     #[must_use]
-    pub fn may_be_lost(&self, now: Uptime) -> bool {
-        self.held.iter().any(|(id, held)| id != PODMAN && now.since(held.since) <= STALE + UNSETTLED)
+    pub fn are_settled(&self, in_use: bool, now: Uptime) -> bool {
+        let is_young =
+            |(id, held): (&String, &Held)| id != PODMAN && now.since(held.since) <= STALE + UNSETTLED;
+        !self.are_in_doubt(now) && (in_use || !self.held.iter().any(is_young))
     }
 
     /// How many there are, for Status.
@@ -230,7 +231,8 @@ mod tests {
         references.add("old", now());
         references.add("new", later(500));
         assert!(!references.forget_lost(later(700)));
-        assert!(references.may_be_lost(later(1160)) && !references.may_be_lost(later(1161)));
+        assert!(!references.are_settled(false, later(1160)) && references.are_settled(false, later(1161)));
+        assert!(references.are_settled(true, later(500)), "a container has it");
         assert!(references.forget_lost(later(1200)));
         assert!(references.is_empty());
         assert!(!references.forget_lost(later(1200)));
@@ -240,7 +242,7 @@ mod tests {
     fn podman_counts_by_itself() {
         let mut references = References::default();
         references.add(PODMAN, now());
-        assert!(!references.may_be_lost(now()) && !references.forget_lost(later(100_000)));
+        assert!(references.are_settled(false, now()) && !references.forget_lost(later(100_000)));
     }
 
     #[test]

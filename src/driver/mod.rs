@@ -113,8 +113,7 @@ impl Driver {
         self.volumes.by_name().values().filter(|volume| volume.is_mounted()).all(|volume| {
             let in_use = !volume.known_mount().containers.is_empty();
             let references = volume.references();
-            let settled = !references.are_in_doubt(now) && (in_use || !references.may_be_lost(now));
-            mounts_outlive_us && !references.is_empty() && settled
+            mounts_outlive_us && !references.is_empty() && references.are_settled(in_use, now)
         })
     }
 

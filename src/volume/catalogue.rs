@@ -195,11 +195,7 @@ pub const CATALOGUE: &[Entry] = &[
         Sshfs(Number),
         "how many seconds it remembers targets of links; 20 unless set",
     ),
-    entry(
-        "dcache_dir_timeout",
-        Sshfs(Number),
-        "how many seconds it remembers names in a directory; 1 unless set",
-    ),
+    entry("dcache_dir_timeout", Sshfs(Number), "how many seconds it remembers names in a directory"),
     entry("dcache_clean_interval", Sshfs(Number), "how often, in seconds, it forgets what is old"),
     entry("dcache_min_clean_interval", Sshfs(Number), "the same for when there is no more room"),
     plain("cache_timeout", MeansAll(CACHE_TIMEOUTS)),

@@ -44,7 +44,7 @@ const DIR_CACHE: &[Variant] =
     &[Variant::new(0, "yes (default)", &[]), Variant::new(1, "no", &[("dir_cache", "no")])];
 
 const DCACHE_TIMEOUT: &[Variant] =
-    &[Variant::new(0, "1", &[("dcache_timeout", "1")]), Variant::new(1, "20 (default)", &[])];
+    &[Variant::new(0, "1", &[("dcache_timeout", "1")]), Variant::new(1, "20", &[("dcache_timeout", "20")])];
 
 const DCACHE_DIR_TIMEOUT: &[Variant] =
     &[Variant::new(0, "1 (default)", &[]), Variant::new(1, "20", &[("dcache_dir_timeout", "20")])];
@@ -150,7 +150,10 @@ fn name_caches(bench: &Bench, results: &mut Results) {
         lookups::list_twice(&path.join("listed"), Duration::ZERO)
     });
     bench.ask_again(results, DIR_CACHE);
-    results.begin("defaults-dcache_timeout", bench.about_asking("How many seconds sshfs remembers them."));
+    results.begin(
+        "defaults-dcache_timeout",
+        bench.about_asking("How many seconds sshfs remembers them; by default names for 1, the rest for 20."),
+    );
     let task = format!("ls -l of {count} files, twice within {} s", PAUSE.as_secs());
     bench.compare(results, DCACHE_TIMEOUT, row(&task, far, "s"), far, |path| {
         lookups::list_twice(&path.join("listed"), PAUSE)

@@ -51,8 +51,8 @@ impl<'a> Calls<'a> {
         self.lab.host.sh(&script)?.lines().filter_map(|line| parse(line).transpose()).collect()
     }
 
-    /// Those that change something of `volume`, in their order: `Create Mount Unmount Remove`. How often a client asks
-    /// for what there is differs from version to version.
+    /// Those about `volume`, in their order: `Create Mount Unmount Remove`. Left out is what a client asks for, which differs
+    /// from version to version, but for `Path`.
     pub fn of(&self, volume: &str) -> Result<String> {
         let asks = ["Activate", "Capabilities", "Get", "List"];
         let changes =

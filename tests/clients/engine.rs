@@ -6,7 +6,6 @@
 use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
-use crate::lab::driver::{SERVICE, SOCKET};
 
 crate::cases![
     a_volume_is_still_the_drivers_after_a_restart_of_docker,
@@ -99,20 +98,14 @@ fn a_stop_of_docker_with_mounted_volumes_leaves_no_mount(lab: &Lab) -> Result<()
     volume.remove()?.success().map(drop)
 }
 
-/// Does something while nobody serves Docker's calls, nor starts who would.
-fn without_driver<T>(lab: &Lab, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    lab.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}"))?;
-    let done = work();
-    lab.host.sh(&format!("systemctl start {SOCKET}"))?;
-    done
-}
-
 /// Docker keeps the id of a mount that it could not give back, and takes it again for the next one. So one more is counted
 /// than there are, until the kernel shows that nobody is left.
 fn a_mount_that_was_not_given_back_is_used_by_the_next_start(lab: &Lab) -> Result<()> {
     let volume = lab.volume("kept")?;
     let container = volume.hold("kept-user")?;
-    without_driver(lab, || container.docker("stop --time 1"))?;
+    let deaf = lab.deafen()?;
+    container.docker("stop --time 1")?;
+    drop(deaf);
     container.start()?;
     container.exec("echo again > /d/file")?;
     ensure!(lab.server.sh("cat /srv/kept/file")? == "again");
@@ -127,7 +120,9 @@ fn a_mount_that_was_not_given_back_is_used_by_the_next_start(lab: &Lab) -> Resul
 fn mounts_that_docker_never_gave_back_hinder_nobody(lab: &Lab) -> Result<()> {
     let (lost, killed) = (lab.volume("lost")?, lab.volume("killed")?);
     let lost_user = lost.hold("lost-user")?;
-    without_driver(lab, || lost_user.remove())?;
+    let deaf = lab.deafen()?;
+    lost_user.remove()?;
+    drop(deaf);
     let killed_user = killed.hold("killed-user")?;
     lab.kill_docker()?;
     killed_user.remove()?;

@@ -13,9 +13,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::docker::{IMAGE, quote};
-use crate::lab::driver::{SERVICE, SOCKET};
 use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
+use crate::lab::volume::IDLE;
 use crate::lab::{Lab, Output, Volume as DriverVolume};
 
 /// Where the administrator puts what the package ships as an example.
@@ -27,9 +27,6 @@ const NO_LIMIT: &str = "[engine.volume_plugins]\nsshfs = \"/run/sshfs-docker.soc
 
 /// The guests have no cgroup controllers to spare, and runc fails where it is to set a limit that does not exist.
 const OF_THE_LAB: &str = "[containers]\npids_limit = 0\n";
-
-/// What keeps a volume in use.
-const HOLD: &str = "trap exit TERM; while :; do sleep 0.1; done";
 
 /// podman, with certain settings.
 #[derive(Debug)]
@@ -139,7 +136,7 @@ impl<'a> Volume<'a> {
 
     /// Starts a container that only keeps the volume in use.
     pub fn hold(&self, container: &str) -> Result<Container<'a>> {
-        self.start(container, HOLD)
+        self.start(container, IDLE)
     }
 
     /// `podman volume SUBCOMMAND NAME`
@@ -201,24 +198,5 @@ impl Drop for Container<'_> {
     fn drop(&mut self) {
         // Quiet: the case may have removed it.
         let _ = self.podman.try_podman(&format!("rm --force --time 0 {}", self.name));
-    }
-}
-
-/// The driver does not listen as long as this exists.
-#[derive(Debug)]
-pub struct Deaf<'a>(&'a Lab);
-
-impl<'a> Deaf<'a> {
-    /// From now on.
-    pub fn begin(lab: &'a Lab) -> Result<Self> {
-        lab.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}")).map(|_| Self(lab))
-    }
-}
-
-impl Drop for Deaf<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.enable_driver() {
-            eprintln!("the driver stays deaf: {error:#}");
-        }
     }
 }

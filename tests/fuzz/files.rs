@@ -156,7 +156,7 @@ fn references(root: TempDir) -> Check {
         references.add("another", now);
         assert!(references.release("another", now));
         assert!(references.total() <= before);
-        _ = references.are_in_doubt(now);
+        _ = references.are_settled(false, now);
         references.forget_lost(now);
         assert!(references.total() <= before);
     })

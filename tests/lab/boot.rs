@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::lab::Lab;
 use crate::lab::driver::{SERVICE, SOCKET};
+use crate::lab::volume::IDLE;
 use crate::reboot::service;
 
 crate::cases![
@@ -54,8 +55,7 @@ fn volumes_delay_docker_by_less_than_two_seconds_also_when_their_server_is_dark(
 fn containers_of_a_dark_server_delay_docker_by_one_attempt_and_hold_up_no_other(lab: &Lab) -> Result<()> {
     let volumes = NAMES.iter().map(|name| lab.volume(name)).collect::<Result<Vec<_>>>()?;
     let containers = volumes.iter().map(|volume| service(lab, volume)).collect::<Result<Vec<_>>>()?;
-    let other =
-        lab.container("boot-other", "--restart always", "trap exit TERM; while :; do sleep 0.1; done")?;
+    let other = lab.container("boot-other", "--restart always", IDLE)?;
     lab.host.cut_power()?;
     let dark = lab.server.go_dark()?;
     lab.host.boot()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::lab::network::SSH_SERVER;
+use crate::lab::volume::IDLE;
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -18,11 +19,7 @@ crate::cases![
 
 fn one_volume_at_two_targets_is_mounted_once_and_counted_twice(lab: &Lab) -> Result<()> {
     let volume = lab.volume("two-targets")?;
-    let container = volume.start(
-        "two-targets-user",
-        "-v two-targets:/e",
-        "trap exit TERM; while :; do sleep 0.1; done",
-    )?;
+    let container = volume.start("two-targets-user", "-v two-targets:/e", IDLE)?;
     container.exec("echo content > /d/file")?;
     ensure!(container.exec("cat /e/file")? == "content", "the two targets are not one volume");
     let counted = (volume.references()?, volume.containers()?);

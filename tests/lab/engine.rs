@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 
 use crate::lab::docker::DOCKER;
+use crate::lab::volume::IDLE;
 use crate::lab::{Lab, Writer};
 
 crate::cases![
@@ -14,8 +15,7 @@ crate::cases![
 
 fn a_restart_of_docker_brings_a_container_back_with_its_data(lab: &Lab) -> Result<()> {
     let volume = lab.volume("dockerd")?;
-    let container =
-        volume.start("dockerd-user", "--restart always", "trap exit TERM; while :; do sleep 0.1; done")?;
+    let container = volume.start("dockerd-user", "--restart always", IDLE)?;
     container.exec("echo before > /d/file")?;
     lab.host.sh("systemctl restart docker.service")?;
     container.wait_until_running()?;

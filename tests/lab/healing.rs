@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::docker::{IMAGE, quote};
-use crate::lab::driver::{SERVICE, SOCKET};
+use crate::lab::driver::SERVICE;
+use crate::lab::volume::IDLE;
 use crate::lab::{Container, Lab, Volume, poll};
 
 crate::cases![
@@ -25,8 +26,6 @@ crate::cases![
 
 /// The promise.
 const HEALED: Duration = Duration::from_secs(5);
-
-const IDLE: &str = "trap exit TERM; while :; do sleep 0.1; done";
 
 impl Lab {
     /// Kills the sshfs of a volume, and nothing else of its unit.
@@ -205,13 +204,12 @@ fn a_death_while_the_healing_ends_is_healed_too(lab: &Lab) -> Result<()> {
 fn healing_needs_no_daemon(lab: &Lab) -> Result<()> {
     let volume = lab.volume("alone")?;
     let container = volume.hold("alone-user")?;
-    lab.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}"))?;
+    let deaf = lab.deafen()?;
     let begin = Instant::now();
-    let took = lab.kill_sshfs(&volume).and_then(|()| healed(&container, "echo back > /d/file", begin));
-    let state = lab.state(SERVICE);
-    lab.enable_driver()?;
-    ensure!(state? == "inactive", "the daemon was running");
-    let took = took?;
+    lab.kill_sshfs(&volume)?;
+    let took = healed(&container, "echo back > /d/file", begin)?;
+    ensure!(lab.state(SERVICE)? == "inactive", "the daemon was running");
+    drop(deaf);
     ensure!(took < HEALED, "healed after {took:?}");
     container.remove()?;
     volume.wait_until_unmounted()

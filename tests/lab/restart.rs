@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::driver::SOON;
+use crate::lab::volume::IDLE;
 use crate::lab::{Lab, Output, Volume, Writer, poll};
 
 crate::cases![
@@ -174,8 +175,6 @@ fn open_files_keep_their_sshfs_until_they_are_closed(lab: &Lab) -> Result<()> {
     container.remove()?;
     lab.wait_until_nothing_is_left(&volume)
 }
-
-const IDLE: &str = "trap exit TERM; while :; do sleep 0.1; done";
 
 fn every_kind_of_container_gets_the_present_options(lab: &Lab) -> Result<()> {
     let volume = lab.volume("optioned")?;

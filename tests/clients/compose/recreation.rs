@@ -6,7 +6,7 @@ use super::{APP, Project};
 use crate::calls::Calls;
 use crate::lab::Lab;
 
-crate::cases![a_recreated_volume_has_the_new_options_and_every_file,];
+crate::cases![a_recreated_volume_has_the_new_options_and_every_file];
 
 /// Compose warns that data will be lost. None is.
 fn a_recreated_volume_has_the_new_options_and_every_file(lab: &Lab) -> Result<()> {

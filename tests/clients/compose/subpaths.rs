@@ -6,7 +6,7 @@ use super::{Project, service};
 use crate::lab::Lab;
 use crate::lab::ssh_server::ALICE;
 
-crate::cases![a_subpath_is_all_that_a_service_sees,];
+crate::cases![a_subpath_is_all_that_a_service_sees];
 
 fn a_subpath_is_all_that_a_service_sees(lab: &Lab) -> Result<()> {
     let mount = "{type: volume, source: data, target: /d, volume: {subpath: part}}";

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{HOLD, Podman};
+use super::Podman;
 use crate::calls::Calls;
 use crate::lab::driver::SERVICE;
+use crate::lab::volume::IDLE;
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -48,7 +49,7 @@ fn two_containers_cost_one_mount(lab: &Lab) -> Result<()> {
 fn copying_a_file_out_costs_no_call(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
     let volume = podman.volume("copied")?;
-    let container = volume.start("copied-user", &format!("echo content > /d/file; {HOLD}"))?;
+    let container = volume.start("copied-user", &format!("echo content > /d/file; {IDLE}"))?;
     poll::until_true("the file", Duration::from_secs(10), || Ok(volume.served("file").is_ok()))?;
     let calls = Calls::from_now(lab)?;
     for _ in 0..3 {
@@ -101,15 +102,15 @@ fn the_driver_names_podmans_containers(lab: &Lab) -> Result<()> {
 
 fn any_user_in_a_container_reads_and_writes(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
-    let _volume = podman.volume("anybody")?;
+    let _volume = podman.volume("any-user")?;
     for user in ["0", "1000", "4711:4711"] {
         let run = podman.try_run(
-            &format!("--user {user} -v anybody:/d"),
+            &format!("--user {user} -v any-user:/d"),
             "busybox",
             &format!("echo {user} > /d/{user}; cat /d/{user}"),
         )?;
         ensure!(run.success()? == user, "user {user} reads something else");
-        let served = lab.server.sh(&format!("stat -c %U /srv/anybody/{user}; cat /srv/anybody/{user}"))?;
+        let served = lab.server.sh(&format!("stat -c %U /srv/any-user/{user}; cat /srv/any-user/{user}"))?;
         ensure!(served == format!("alice\n{user}"), "{served}");
     }
     Ok(())

@@ -70,13 +70,13 @@ fn a_dark_server_is_a_timeout_that_leaves_nothing_behind(lab: &Lab) -> Result<()
 
 fn a_mount_that_comes_after_podman_gave_up_is_undone(lab: &Lab) -> Result<()> {
     let podman = Podman::without_limit(lab)?;
-    // ssh knocks after 1, 3 and 7 s, and gives up after 8.
-    let volume = podman.volume_with("late", "--opt o=timeout=3")?;
+    // ssh knocks several times within 8 s.
+    let volume = podman.volume_with("belated", "--opt o=timeout=3")?;
     let dark = lab.server.go_dark()?;
     give_up(&volume)?;
     drop(dark);
     poll::until_true("the daemon to mount", Duration::from_secs(30), || {
-        lab.driver_said("volume late: mounted from")
+        lab.driver_said("volume belated: mounted from")
     })?;
     check_nothing_is_left(lab, &volume)
 }

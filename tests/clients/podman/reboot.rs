@@ -1,9 +1,12 @@
 //! The host goes down with a volume mounted for podman, which counts its users on disk, and comes back.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 
-use super::{HOLD, Podman};
-use crate::lab::Lab;
+use super::Podman;
+use crate::lab::volume::IDLE;
+use crate::lab::{Lab, poll};
 
 crate::cases![a_volume_is_usable_after_a_reboot, a_volume_is_usable_after_a_power_cut];
 
@@ -11,8 +14,10 @@ crate::cases![a_volume_is_usable_after_a_reboot, a_volume_is_usable_after_a_powe
 fn check_back(lab: &Lab, name: &str, go_down: impl FnOnce() -> Result<()>) -> Result<()> {
     let podman = Podman::of(lab)?;
     let volume = podman.volume(name)?;
-    let container = volume.start(&format!("{name}-user"), &format!("echo start >> /d/starts; {HOLD}"))?;
-    lab.host.sh(&format!("until podman exec {name}-user test -e /d/starts; do sleep 0.1; done"))?;
+    let container = volume.start(&format!("{name}-user"), &format!("echo start >> /d/starts; {IDLE}"))?;
+    poll::until_true("the container to write", Duration::from_secs(10), || {
+        Ok(lab.host.try_sh(&format!("podman exec {name}-user test -e /d/starts"))?.ok())
+    })?;
     go_down()?;
     lab.host.boot()?;
     lab.wait_for_docker()?;

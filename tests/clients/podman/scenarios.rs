@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Deaf, Podman, options_for};
+use super::{Podman, options_for};
 use crate::calls::Calls;
 use crate::lab::Lab;
 
@@ -33,7 +33,7 @@ fn podman_knows_the_driver_and_no_unknown_one(lab: &Lab) -> Result<()> {
 /// Scenario 2.
 fn a_missing_socket_is_named_in_the_error(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
-    let deaf = Deaf::begin(lab)?;
+    let deaf = lab.deafen()?;
     let create = format!("volume create --driver sshfs {} deaf", options_for("/srv/deaf"));
     let refusal = podman.try_podman(&create)?.failure()?;
     ensure!(refusal.contains("cannot access plugin sshfs socket \"/run/sshfs-docker.sock\""), "{refusal}");
@@ -91,7 +91,7 @@ fn removing_without_the_driver_forgets_the_volume_in_podman_alone(lab: &Lab) -> 
     let volume = podman.volume("forgotten")?;
     volume.run("echo kept > /d/file")?;
     let before = lab.server.checksums(&volume.driver.directory)?;
-    let deaf = Deaf::begin(lab)?;
+    let deaf = lab.deafen()?;
     let removed = volume.podman("rm")?;
     ensure!(removed.status == 125, "{removed}");
     ensure!(removed.stderr.contains("but it has been removed from Podman"), "{removed}");
@@ -149,7 +149,7 @@ fn the_limit_is_that_of_the_example_or_of_the_volume(lab: &Lab) -> Result<()> {
     let dark = lab.server.go_dark()?;
     let run = hasty.try_run("true")?;
     // The driver itself gives up after 8 s.
-    ensure!(!run.ok() && run.took < Duration::from_secs(6), "{run}");
+    ensure!(!run.ok() && run.took < Duration::from_secs(8), "{run}");
     drop(dark);
     hasty.driver.wait_until_unmounted()
 }

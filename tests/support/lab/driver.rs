@@ -15,6 +15,9 @@ pub const SOCKET_PATH: &str = "/run/sshfs-docker.sock";
 /// The unit of the daemon.
 pub const SERVICE: &str = "sshfs-docker.service";
 
+/// The unit that has Docker use the driver.
+pub const ANNOUNCE: &str = "sshfs-docker-announce.service";
+
 /// Where the package lies in the guest; the pages of the documentation install it from there once more.
 pub const PACKAGE: &str = "/var/tmp/sshfs-docker.deb";
 
@@ -39,9 +42,19 @@ impl Lab {
         self.host.sh(&format!("apt-get install --yes {PACKAGE}")).context("apt-get install")
     }
 
-    /// What an admin does after the installation.
+    /// What an admin does after the installation. Docker has then been told of the driver, where it runs.
     pub fn enable_driver(&self) -> Result<()> {
-        self.host.sh(&format!("systemctl enable --now {SOCKET}")).map(drop)
+        self.host.sh(&format!("systemctl enable --now {SOCKET}; systemctl start {ANNOUNCE}")).map(drop)
+    }
+
+    /// Stops the daemon and its socket.
+    pub fn deafen(&self) -> Result<Deaf<'_>> {
+        self.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}")).map(|_| Deaf(self))
+    }
+
+    /// Stops the daemon; the next call starts another.
+    pub fn stop_daemon(&self) -> Result<()> {
+        self.host.sh(&format!("systemctl stop {SERVICE}")).map(drop)
     }
 
     /// Speaks the plugin protocol as dockerd does, without dockerd.
@@ -121,6 +134,18 @@ impl Lab {
             "journalctl --no-pager --quiet --output short-precise --since @{time} --lines 50 --unit 'sshfs-docker*'"
         );
         self.host.try_sh(&script).map_or_else(|error| format!("{error:#}"), |output| output.stdout)
+    }
+}
+
+/// Nobody serves calls of the driver as long as this exists, nor starts who would.
+#[derive(Debug)]
+pub struct Deaf<'a>(&'a Lab);
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.enable_driver() {
+            eprintln!("the driver stays deaf: {error:#}");
+        }
     }
 }
 

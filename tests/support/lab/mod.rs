@@ -1,4 +1,4 @@
-//! The lab: two whole Debian hosts on one machine, one for Docker and the driver, one an SSH server.
+//! The lab: whole Debian hosts on one machine, one or two for Docker and the driver, one an SSH server.
 //!
 //! Each job has its module; this one puts them together. See `isolation` for why nothing here needs to
 //! clean up mounts, bridges or processes.

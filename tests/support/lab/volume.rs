@@ -10,6 +10,9 @@ use super::network::SSH_SERVER;
 use super::ssh_server::ALICE;
 use super::{Lab, Output, poll};
 
+/// What a container runs that only keeps a volume in use: it stops at once.
+pub const IDLE: &str = "trap exit TERM; while :; do sleep 0.1; done";
+
 /// The daemon looks for lost references every 30 s, and doubts one for 20 s before it forgets it.
 const SWEPT: Duration = Duration::from_secs(90);
 
@@ -95,7 +98,7 @@ impl<'a> Volume<'a> {
 
     /// Starts a container that only keeps the volume in use.
     pub fn hold(&self, container: &str) -> Result<Container<'a>> {
-        self.start(container, "", "trap exit TERM; while :; do sleep 0.1; done")
+        self.start(container, "", IDLE)
     }
 
     /// Removes the volume.
