@@ -1,6 +1,6 @@
 //! What a container's life costs in calls, and that each mount that Docker was given is given back.
 //!
-//! The numbers are those of the scenarios in Docker's own tests of volume drivers.
+//! The numbers of scenarios are those of docs/clients.md.
 
 use anyhow::{Result, ensure};
 

@@ -1,6 +1,6 @@
 //! Docker starts anew or dies while volumes are in use: they stay whose they are, and none is left over.
 //!
-//! The numbers are those of the scenarios in Docker's own tests of volume drivers. What happens to a container that
+//! The numbers of scenarios are those of docs/clients.md. What happens to a container that
 //! writes meanwhile is in tests/lab (engine, policies).
 
 use anyhow::{Result, ensure};

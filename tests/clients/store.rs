@@ -1,6 +1,6 @@
 //! What Docker knows of volumes: names, drivers, options and errors, and what the driver is asked for it.
 //!
-//! The numbers are those of the scenarios in Docker's own tests of volume drivers.
+//! The numbers of scenarios are those of docs/clients.md.
 
 use std::time::Duration;
 
