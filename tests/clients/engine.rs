@@ -1,7 +1,7 @@
 //! Docker starts anew or dies while volumes are in use: they stay whose they are, and none is left over.
 //!
-//! The numbers of scenarios are those of docs/clients.md. What happens to a container that
-//! writes meanwhile is in tests/lab (engine, policies).
+//! The numbers of scenarios are those of docs/clients.md. What happens to a container that writes meanwhile is in tests/lab
+//! (engine, policies).
 
 use anyhow::{Result, ensure};
 

@@ -12,6 +12,7 @@ use crate::lab::docker::{IMAGE, quote};
 use crate::lab::driver::{ANNOUNCE, PACKAGE, SERVICE};
 use crate::lab::network::{DOCKER_HOST, SSH_SERVER};
 use crate::lab::ssh_server::ALICE;
+use crate::lab::stage::Hosts;
 use crate::lab::{Lab, Pairing, Release, poll};
 
 crate::cases![
@@ -53,9 +54,9 @@ pub struct Swarm {
     worker: Lab,
 }
 
-impl AsRef<Lab> for Swarm {
-    fn as_ref(&self) -> &Lab {
-        &self.manager
+impl Hosts for Swarm {
+    fn labs(&self) -> Vec<&Lab> {
+        self.nodes().into()
     }
 }
 

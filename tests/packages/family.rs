@@ -6,6 +6,7 @@ use std::ops::Deref;
 use anyhow::{Result, ensure};
 
 use crate::lab::driver::SOCKET;
+use crate::lab::stage::Hosts;
 use crate::lab::{Lab, Pairing, Release, dirs};
 use crate::older;
 
@@ -57,9 +58,9 @@ impl Deref for Site {
     }
 }
 
-impl AsRef<Lab> for Site {
-    fn as_ref(&self) -> &Lab {
-        &self.lab
+impl Hosts for Site {
+    fn labs(&self) -> Vec<&Lab> {
+        vec![&self.lab]
     }
 }
 

@@ -99,12 +99,6 @@ pub struct Lab {
     pub server: Arc<SshServer>,
 }
 
-impl AsRef<Self> for Lab {
-    fn as_ref(&self) -> &Self {
-        self
-    }
-}
-
 /// What must be done with the machine's network, before the namespaces: the root file systems.
 pub fn prepare(pairings: &[Pairing]) -> Result<(), String> {
     let mut roots = Vec::new();

@@ -19,6 +19,18 @@ pub struct Case<S> {
     pub check: fn(&S) -> Result<()>,
 }
 
+/// What is booted for cases.
+pub trait Hosts: Send + 'static {
+    /// Each Docker host with its SSH server.
+    fn labs(&self) -> Vec<&Lab>;
+}
+
+impl Hosts for Lab {
+    fn labs(&self) -> Vec<&Lab> {
+        vec![self]
+    }
+}
+
 /// Makes `CASES` of functions, with their names. Without hosts before a colon, they are those of the test program's `Case`.
 macro_rules! cases {
     ($hosts:ty: $($name:ident),+ $(,)?) => {
@@ -47,7 +59,7 @@ struct Stage {
 
 impl Programme {
     /// Adds the cases of `themes` on the hosts that `start` boots. `hosts` names them and begins the cases' names.
-    pub fn add<S: AsRef<Lab> + Send + 'static>(
+    pub fn add<S: Hosts>(
         &mut self,
         hosts: &str,
         themes: &[(&str, &'static [Case<S>])],
@@ -89,7 +101,7 @@ impl Stage {
     }
 }
 
-fn run<S: AsRef<Lab> + Send + 'static>(
+fn run<S: Hosts>(
     stage: &Mutex<Stage>,
     hosts: &str,
     start: impl Fn() -> Result<S>,
@@ -98,10 +110,12 @@ fn run<S: AsRef<Lab> + Send + 'static>(
     // A case that panicked has been reported as such; the hosts are still there for the next one.
     let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
     let hosts = stage.hosts(hosts, start).map_err(|error| format!("{error:#}"))?;
-    let lab = hosts.as_ref();
-    let started = lab.now();
+    let started: Vec<_> = hosts.labs().into_iter().map(Lab::now).collect();
     (case.check)(hosts).map_err(|error| {
-        let journal = lab.journal_since(&started);
-        format!("{error:#}\n\njournal of the driver since the case began:\n{journal}").into()
+        let journals = hosts.labs().into_iter().zip(&started).map(|(lab, started)| {
+            let (host, journal) = (lab.host.name(), lab.journal_since(started));
+            format!("\njournal of the driver on {host} since the case began:\n{journal}\n")
+        });
+        format!("{error:#}\n{}", journals.collect::<String>()).into()
     })
 }
