@@ -95,7 +95,7 @@ fn a_driver_that_comes_two_seconds_late_is_found(lab: &Lab) -> Result<()> {
          busybox sh -c 'echo late > /d/file'"
     );
     let ran = lab.try_docker(&run);
-    lab.host.sh(&format!("systemctl start {SOCKET}"))?;
+    lab.enable_driver()?;
     let ran = ran?;
     lab.docker("volume rm late")?;
     ensure!(ran.ok() && ran.took < Duration::from_secs(15), "{ran}");
