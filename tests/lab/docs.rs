@@ -50,7 +50,7 @@ docker swarm leave --force 2>/dev/null || :
 containers=$(docker ps --all --quiet); [ -z \"$containers\" ] || docker rm --force $containers
 docker volume ls --quiet | sort | comm -13 /root/volumes-before - | xargs --no-run-if-empty docker volume rm
 rm -rf /etc/sshfs-docker; mv /root/etc-before /etc/sshfs-docker
-rm -rf /root/page /etc/apt/apt.conf.d/page
+rm -rf /root/page /etc/apt/apt.conf.d/page /run/docker/plugins/old.sock
 ";
 
 fn root() -> PathBuf {
