@@ -87,8 +87,7 @@ repo: tools-repo ## Signed repositories for apt and dnf of target/packages: KEY=
 man: tools-rust ## Write anew what man/, completions/ and debian/copyright take from the code; a unit test tells when
 	@SSHFS_DOCKER_UPDATE_MANUAL=1 $(CARGO) test --locked --quiet --test manual -- --test-threads=1
 
-# --all-targets leaves out what `cargo test` does not build by itself.
-# Cargo takes the tiers with `test = false` only by name, and drops those names beside --all-targets.
+# --all-targets leaves out the tiers with `test = false`, and drops their names beside it.
 .PHONY: lint
 lint: ## Formatting and clippy, warnings denied
 	$(CARGO) fmt --check

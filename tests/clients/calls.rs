@@ -67,10 +67,14 @@ impl<'a> Calls<'a> {
         Ok(())
     }
 
-    /// How many ids the callers had.
-    pub fn ids(&self) -> Result<usize> {
-        let ids = self.all()?.into_iter().map(|call| call.id).filter(|id| !id.is_empty());
-        Ok(ids.collect::<BTreeSet<_>>().len())
+    /// The ids of the callers, one for each Mount and Unmount.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        Ok(self.all()?.into_iter().map(|call| call.id).filter(|id| !id.is_empty()).collect())
+    }
+
+    /// How many callers there were.
+    pub fn callers(&self) -> Result<usize> {
+        Ok(self.ids()?.into_iter().collect::<BTreeSet<_>>().len())
     }
 
     /// How many calls there were of a kind, about whatever.

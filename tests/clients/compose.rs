@@ -9,8 +9,8 @@ pub mod subpaths;
 use anyhow::Result;
 
 use crate::lab::docker::{IMAGE, quote};
-use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
+use crate::lab::volume::{KEY, remote};
 use crate::lab::{Lab, Output, Release, Volume};
 
 /// A project in a directory of its own, whose volume `data` is on a directory of its own on the server. Dropped, it takes
@@ -29,9 +29,6 @@ struct Service<'a> {
     /// One line below `volumes:`.
     mount: &'a str,
 }
-
-/// The one that alice's account accepts.
-const KEY: &str = "/root/.ssh/id_ed25519";
 
 /// The only service of most projects.
 const APP: Service<'_> = service("app", "data:/d");
@@ -162,7 +159,7 @@ impl Service<'_> {
 
 /// The lines below `data:` for a volume on a directory of the server.
 fn on_server(directory: &str, options: &str) -> String {
-    let own = format!("sshcmd: {ALICE}@{SSH_SERVER}:{directory}\nidentity_file: {KEY}\n{options}");
+    let own = format!("sshcmd: {}\nidentity_file: {KEY}\n{options}", remote(directory));
     format!("driver: sshfs\n    driver_opts:\n      {}", own.replace('\n', "\n      "))
 }
 

@@ -35,8 +35,7 @@ fn every_mount_has_an_id_and_is_given_back_under_it(lab: &Lab) -> Result<()> {
     let calls = Calls::from_now(lab)?;
     volume.run("true")?;
     volume.run("true")?;
-    let ids: Vec<_> =
-        calls.all()?.into_iter().filter(|call| !call.id.is_empty()).map(|call| call.id).collect();
+    let ids = calls.ids()?;
     let [first, first_back, second, second_back] = &ids[..] else { anyhow::bail!("ids: {ids:?}") };
     ensure!(first == first_back && second == second_back && first != second, "ids: {ids:?}");
     Ok(())

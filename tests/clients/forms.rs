@@ -5,8 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::calls::Calls;
-use crate::lab::network::SSH_SERVER;
-use crate::lab::volume::IDLE;
+use crate::lab::volume::{IDLE, long_syntax};
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -19,15 +18,6 @@ crate::cases![
     a_tmpfs_inside_the_volume_hides_what_is_written_there,
     a_restart_policy_mounts_once_per_start,
 ];
-
-/// A flag for `docker run`: a volume at /d that is made of these options. Without `src=NAME` it is anonymous.
-pub fn long_syntax(source: &str, directory: &str) -> String {
-    let address = format!("volume-opt=sshcmd=alice@{SSH_SERVER}:{directory}");
-    let comma = if source.is_empty() { "" } else { "," };
-    format!(
-        "--mount type=volume,{source}{comma}dst=/d,volume-driver=sshfs,{address},volume-opt=identity_file=/root/.ssh/id_ed25519"
-    )
-}
 
 /// Scenario 4.
 fn volumes_from_another_container_is_a_mount_of_its_own(lab: &Lab) -> Result<()> {
@@ -42,7 +32,7 @@ fn volumes_from_another_container_is_a_mount_of_its_own(lab: &Lab) -> Result<()>
     volume.wait_until_unmounted()?;
     volume.remove()?.success()?;
     calls.ensure("lent", "Create Mount Mount Unmount Mount Unmount Unmount Remove")?;
-    ensure!(calls.ids()? == 3, "{:?}", calls.all()?);
+    ensure!(calls.callers()? == 3, "{:?}", calls.all()?);
     ensure!(lab.server.sh("cat /srv/lent/file; ls /srv/lent")? == "lent\nfile");
     Ok(())
 }
@@ -55,7 +45,7 @@ fn two_targets_of_one_volume_are_two_mounts(lab: &Lab) -> Result<()> {
     let seen = volume.try_run_with("-v twofold:/a -v twofold:/b -v twofold:/c:ro", script)?.success()?;
     ensure!(seen == "one\ntwo", "{seen}");
     calls.ensure("twofold", "Mount Mount Mount Unmount Unmount Unmount")?;
-    ensure!(calls.ids()? == 3, "{:?}", calls.all()?);
+    ensure!(calls.callers()? == 3, "{:?}", calls.all()?);
     ensure!(lab.server.sh("cat /srv/twofold/file; ls /srv/twofold")? == "two\nfile");
     volume.wait_until_unmounted()
 }
@@ -142,7 +132,7 @@ fn a_restart_policy_mounts_once_per_start(lab: &Lab) -> Result<()> {
     })?;
     volume.wait_until_unmounted()?;
     calls.ensure("stubborn", "Mount Unmount Mount Unmount Mount Unmount")?;
-    ensure!(calls.ids()? == 3, "{:?}", calls.all()?);
+    ensure!(calls.callers()? == 3, "{:?}", calls.all()?);
     ensure!(lab.server.sh("cat /srv/stubborn/starts")? == "start\nstart\nstart");
     container.remove()
 }

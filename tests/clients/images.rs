@@ -4,8 +4,8 @@
 use anyhow::{Result, ensure};
 
 use crate::calls::Calls;
-use crate::forms::long_syntax;
 use crate::lab::network::SSH_SERVER;
+use crate::lab::volume::{KEY_OPTION, long_syntax};
 use crate::lab::{Image, Lab};
 
 crate::cases![
@@ -53,7 +53,7 @@ fn an_image_fills_an_empty_directory_of_the_servers_root(lab: &Lab) -> Result<()
     let directory = lab.server.export("rooted", "root")?;
     lab.server.sh("install -D -m 600 ~alice/.ssh/authorized_keys /root/.ssh/authorized_keys")?;
     let calls = Calls::from_now(lab)?;
-    let options = format!("-o sshcmd=root@{SSH_SERVER}:{directory} -o identity_file=/root/.ssh/id_ed25519");
+    let options = format!("-o sshcmd=root@{SSH_SERVER}:{directory} {KEY_OPTION}");
     let volume = lab.volume_with("rooted", &options)?;
     let seen = image.try_run("-v rooted:/app", "cat /app/file /app/sub/deep; stat -c '%u %a' /app /app/file");
     volume.remove()?.success()?;
@@ -230,7 +230,7 @@ fn docker_cp_nests_its_calls_in_those_of_a_running_container(lab: &Lab) -> Resul
     calls.ensure("nested", "Mount Mount Unmount")?;
     container.docker("kill")?;
     calls.ensure("nested", "Mount Mount Unmount Unmount")?;
-    ensure!(calls.ids()? == 1, "{:?}", calls.all()?);
+    ensure!(calls.callers()? == 1, "{:?}", calls.all()?);
     container.start()?;
     let calls = Calls::from_now(lab)?;
     copy_in(lab, "nested-user")?;

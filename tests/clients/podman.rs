@@ -13,9 +13,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::lab::docker::{IMAGE, quote};
-use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
-use crate::lab::volume::IDLE;
+use crate::lab::volume::{self, IDLE};
 use crate::lab::{Lab, Output, Volume as DriverVolume};
 
 /// Where the administrator puts what the package ships as an example.
@@ -94,7 +93,7 @@ impl<'a> Podman<'a> {
     pub fn volume_with(&self, name: &str, options: &str) -> Result<Volume<'_>> {
         let directory = self.lab.server.export(name, ALICE)?;
         let volume = Volume { podman: self, driver: self.lab.volume_of_a_client(name, &directory) };
-        let options = format!("{} {options}", options_for(&directory));
+        let options = format!("{} {options}", volume::options(&directory));
         let said = self.podman(&format!("volume create --driver sshfs {options} {name}"))?;
         ensure!(said == name, "podman volume create says {said:?}");
         Ok(volume)
@@ -104,11 +103,6 @@ impl<'a> Podman<'a> {
     pub fn try_run(&self, flags: &str, image: &str, script: &str) -> Result<Output> {
         self.try_podman(&format!("run --rm --network none {flags} {image} sh -euc {}", quote(script)))
     }
-}
-
-/// The options of a volume on a directory of the server.
-fn options_for(directory: &str) -> String {
-    format!("--opt sshcmd={ALICE}@{SSH_SERVER}:{directory} --opt identity_file=/root/.ssh/id_ed25519")
 }
 
 impl<'a> Volume<'a> {

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::calls::Calls;
 use crate::lab::driver::{SERVICE, SOCKET};
-use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
+use crate::lab::volume::{KEY, long_syntax, options, remote};
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -41,8 +41,7 @@ crate::cases![
 /// Scenario 1.
 fn a_name_belongs_to_one_driver(lab: &Lab) -> Result<()> {
     lab.docker("volume create taken")?;
-    let refused =
-        lab.try_docker(&format!("volume create --driver sshfs -o sshcmd={ALICE}@{SSH_SERVER}: taken"));
+    let refused = lab.try_docker(&format!("volume create --driver sshfs {} taken", options("")));
     let again = lab.docker("volume create --driver local taken");
     lab.docker("volume rm taken")?;
     let refused = refused?.failure()?;
@@ -84,19 +83,15 @@ fn a_driver_that_is_down_does_not_hold_up_another_one(lab: &Lab) -> Result<()> {
 /// Scenario 7.
 fn a_driver_that_comes_two_seconds_late_is_found(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("late", ALICE)?;
-    lab.host.sh(&format!("systemctl stop {SOCKET} {SERVICE}"))?;
+    let deaf = lab.deafen()?;
     // Docker must not know it from before.
     lab.restart_docker()?;
     let calls = Calls::from_now(lab)?;
     lab.host.sh(&format!("(sleep 2; systemctl start {SOCKET}) >/dev/null 2>&1 &"))?;
-    let run = format!(
-        "run --rm --network none --mount type=volume,source=late,target=/d,volume-driver=sshfs,\
-         volume-opt=sshcmd={ALICE}@{SSH_SERVER}:{directory},volume-opt=identity_file=/root/.ssh/id_ed25519 \
-         busybox sh -c 'echo late > /d/file'"
-    );
-    let ran = lab.try_docker(&run);
-    lab.enable_driver()?;
-    let ran = ran?;
+    let flag = long_syntax("src=late", &directory);
+    let run = format!("run --rm --network none {flag} busybox sh -c 'echo late > /d/file'");
+    let ran = lab.try_docker(&run)?;
+    drop(deaf);
     lab.docker("volume rm late")?;
     ensure!(ran.ok() && ran.took < Duration::from_secs(15), "{ran}");
     calls.ensure("late", "Create Mount Unmount Remove")?;
@@ -130,7 +125,7 @@ fn the_status_is_shown_as_it_is(lab: &Lab) -> Result<()> {
         serde_json::from_str(&lab.docker("volume inspect --format '{{json .Status}}' shown")?)?;
     let answer = lab.client()?.get("shown").ok();
     ensure!(status == answer["Volume"]["Status"], "{status}\n{answer}");
-    ensure!(status["remote"] == format!("{ALICE}@{SSH_SERVER}:{}", volume.directory), "{status}");
+    ensure!(status["remote"] == remote(&volume.directory), "{status}");
     Ok(())
 }
 
@@ -164,8 +159,8 @@ fn a_volume_removed_behind_dockers_back_can_be_made_anew_with_other_options(lab:
     let volume = lab.volume("outside")?;
     remove_behind_dockers_back(lab, "outside")?;
     let again = lab.volume_on("outside", &volume.directory, "-o ro")?;
-    let options = lab.docker("volume inspect --format '{{json .Options}}' outside")?;
-    ensure!(options.contains(r#""ro""#), "{options}");
+    let known = lab.docker("volume inspect --format '{{json .Options}}' outside")?;
+    ensure!(known.contains(r#""ro""#), "{known}");
     let refusal = again.try_run("touch /d/file")?.failure()?;
     ensure!(refusal.contains("Read-only file system"), "{refusal}");
     Ok(())
@@ -183,8 +178,7 @@ fn a_volume_removed_behind_dockers_back_leaves_its_name_to_another_driver(lab: &
 /// Scenario 31.
 fn a_volume_that_the_driver_has_already_is_adopted_with_its_label(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("adopted", ALICE)?;
-    let remote = format!("{ALICE}@{SSH_SERVER}:{directory}");
-    lab.client()?.create("adopted", &[("sshcmd", &remote), ("identity_file", "/root/.ssh/id_ed25519")]).ok();
+    lab.client()?.create("adopted", &[("sshcmd", &remote(&directory)), ("identity_file", KEY)]).ok();
     let calls = Calls::from_now(lab)?;
     let volume = lab.volume_with("adopted", "--label owner=alice")?;
     calls.ensure("adopted", "")?;
@@ -319,9 +313,7 @@ fn a_spec_of_an_administrator_in_json_is_found(lab: &Lab) -> Result<()> {
     let json = r#"{"Name":"files","Addr":"unix:///run/sshfs-docker.sock"}"#;
     lab.host.put("/etc/docker/plugins/files.json", json.as_bytes())?;
     let directory = lab.server.export("json", ALICE)?;
-    let create = format!(
-        "volume create --driver files -o sshcmd={ALICE}@{SSH_SERVER}:{directory} -o identity_file=/root/.ssh/id_ed25519 json"
-    );
+    let create = format!("volume create --driver files {} json", options(&directory));
     let made = lab
         .docker(&create)
         .and_then(|_| lab.docker("run --rm --network none -v json:/d busybox touch /d/file"));

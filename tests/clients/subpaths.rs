@@ -139,7 +139,7 @@ fn two_parts_of_a_volume_are_two_mounts(lab: &Lab) -> Result<()> {
     let script = "cat /a/file /b/file; ! echo x > /b/x 2>/dev/null";
     ensure!(parts.volume.try_run_with(&flags, script)?.success()? == "in sub\nin other");
     calls.ensure("double", "Mount Mount Unmount Unmount")?;
-    ensure!(calls.ids()? == 2, "{:?}", calls.all()?);
+    ensure!(calls.callers()? == 2, "{:?}", calls.all()?);
     parts.ensure_intact()
 }
 

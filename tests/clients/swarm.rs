@@ -9,10 +9,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::calls;
 use crate::lab::docker::{IMAGE, quote};
-use crate::lab::driver::{ANNOUNCE, PACKAGE, SERVICE};
-use crate::lab::network::{DOCKER_HOST, SSH_SERVER};
+use crate::lab::driver::{ANNOUNCE, PACKAGE, SERVICE, mount_unit, repack};
+use crate::lab::network::DOCKER_HOST;
 use crate::lab::ssh_server::ALICE;
 use crate::lab::stage::Hosts;
+use crate::lab::volume::{KEY, remote};
 use crate::lab::{Lab, Pairing, Release, poll};
 
 crate::cases![
@@ -70,7 +71,7 @@ impl Swarm {
             node.install_package()?;
             calls::log_them(node)?;
             node.enable_driver()?;
-            node.host.sh(&format!("install -D -m 600 /root/.ssh/id_ed25519 /etc/credstore/{CREDENTIAL}"))?;
+            node.host.sh(&format!("install -D -m 600 {KEY} /etc/credstore/{CREDENTIAL}"))?;
         }
         swarm.manager.docker(&format!("swarm init --advertise-addr {DOCKER_HOST}"))?;
         let token = swarm.manager.docker("swarm join-token --quiet worker")?;
@@ -106,7 +107,8 @@ impl Swarm {
     fn service_on(&self, name: &str, directory: &str) -> Result<Service<'_>> {
         let service = Service { swarm: self, name: name.to_owned(), directory: directory.to_owned() };
         let options = format!(
-            "volume-driver=sshfs,volume-opt=sshcmd={ALICE}@{SSH_SERVER}:{directory},volume-opt=identity_file={CREDENTIAL}"
+            "volume-driver=sshfs,volume-opt=sshcmd={},volume-opt=identity_file={CREDENTIAL}",
+            remote(directory)
         );
         self.manager.docker(&format!(
             "service create --detach --quiet --name {name} --network host --no-resolve-image --replicas 2 --replicas-max-per-node 1 \
@@ -194,7 +196,7 @@ impl Service<'_> {
 
     /// The unit that serves the mount of a node.
     fn unit(&self) -> String {
-        format!("sshfs-docker-mount-{}.service", self.name)
+        mount_unit(&self.name)
     }
 }
 
@@ -329,15 +331,11 @@ fn an_upgrade_of_one_node_after_the_other_is_not_noticed_by_tasks_that_write(swa
 
 /// Installs the package once more with a higher version, and answers with that.
 fn upgrade(node: &Lab) -> Result<String> {
-    node.host.sh(&format!(
-        "directory=$(mktemp -d)
-         dpkg-deb --raw-extract {PACKAGE} $directory
-         sed -i 's/^Version: .*/&+next/' $directory/DEBIAN/control
-         dpkg-deb --root-owner-group --build $directory /var/tmp/next.deb >/dev/null
-         DPKG_FORCE=confold apt-get install --yes /var/tmp/next.deb
-         rm -r $directory /var/tmp/next.deb"
-    ))?;
-    node.host.sh("dpkg-query --show --showformat '${Version}' sshfs-docker")
+    let installed = || node.host.sh("dpkg-query --show --showformat '${Version}' sshfs-docker");
+    let next = "/var/tmp/next.deb";
+    repack(&node.host, PACKAGE, next, &format!("{}+next", installed()?), |_| ":".to_owned())?;
+    node.host.sh(&format!("DPKG_FORCE=confold apt-get install --yes {next}; rm {next}"))?;
+    installed()
 }
 
 fn a_rebooted_node_goes_on_where_it_was(swarm: &Swarm) -> Result<()> {

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::error_page::{self, ON_BOOTED_HOSTS};
 use crate::lab::network::SSH_SERVER;
+use crate::lab::volume::KEY_OPTION;
 use crate::lab::{Lab, Release};
 
 crate::cases![
@@ -11,8 +12,6 @@ crate::cases![
     a_server_that_shuts_this_host_out_is_told,
     a_server_that_greets_before_sftp_is_mounted
 ];
-
-const KEY: &str = "-o identity_file=/root/.ssh/id_ed25519";
 
 /// Something that is wrong.
 struct Cause {
@@ -39,14 +38,14 @@ const CAUSES: &[Cause] = &[
         on: Docker,
         breaks: "systemctl stop dbus.socket dbus.service",
         mends: "systemctl start dbus.socket dbus.service",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "unit-refused",
         on: Docker,
         breaks: "systemctl mask --runtime sshfs-docker-mount-data.service",
         mends: "systemctl unmask --runtime sshfs-docker-mount-data.service",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "unit-failed",
@@ -55,14 +54,14 @@ const CAUSES: &[Cause] = &[
                  printf '[Service]\\nReadWritePaths=/no/such/place\\n' >/run/systemd/system/sshfs-docker-mount-.service.d/90.conf
                  systemctl daemon-reload",
         mends: "rm -r /run/systemd/system/sshfs-docker-mount-.service.d; systemctl daemon-reload",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "no-user",
         on: Docker,
         breaks: "sed -i.aside s/^sshfs-docker:/sshfs-gone:/ /etc/passwd",
         mends: "mv /etc/passwd.aside /etc/passwd",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "credential-unreadable",
@@ -90,28 +89,28 @@ const CAUSES: &[Cause] = &[
         on: Server,
         breaks: "usermod --shell /usr/sbin/nologin alice",
         mends: "usermod --shell /bin/sh alice",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "login-ended",
         on: Server,
         breaks: "usermod --expiredate 1 alice",
         mends: "usermod --expiredate '' alice",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "key-refused/account-locked",
         on: Server,
         breaks: "cp -a ~alice/.ssh/authorized_keys /root/aside; : >~alice/.ssh/authorized_keys; usermod --lock alice",
         mends: "mv /root/aside ~alice/.ssh/authorized_keys; usermod --unlock alice || :",
-        options: KEY,
+        options: KEY_OPTION,
     },
     Cause {
         name: "login-ended-for-all",
         on: Server,
         breaks: "echo maintenance >/etc/nologin",
         mends: "rm /etc/nologin",
-        options: KEY,
+        options: KEY_OPTION,
     },
 ];
 
@@ -169,7 +168,7 @@ fn a_server_that_shuts_this_host_out_is_told(lab: &Lab) -> Result<()> {
                      ssh -o BatchMode=yes -o StrictHostKeyChecking=no nobody@10.78.0.3 true || :
                  done",
         mends: "rm /etc/ssh/sshd_config.d/00-penalties.conf; systemctl restart ssh.service",
-        options: KEY,
+        options: KEY_OPTION,
     };
     let expected = &error_page::read()["connection-closed"].message;
     let told = told(lab, &shut_out)?;

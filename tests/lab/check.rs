@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use crate::lab::docker::{IMAGE, quote};
 use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::{ALICE, BOB};
+use crate::lab::volume::KEY_OPTION;
 use crate::lab::{Lab, Output, poll};
 
 crate::cases![
@@ -17,8 +18,6 @@ crate::cases![
     no_host_key_is_learnt_and_a_changed_one_is_told,
     a_killed_check_leaves_no_file_on_the_server_and_the_next_one_clears_the_rest,
 ];
-
-const KEY: &str = "-o identity_file=/root/.ssh/id_ed25519";
 
 const LEARNT: &str = "/var/lib/sshfs-docker/home/known_hosts";
 
@@ -50,7 +49,7 @@ fn files(lab: &Lab, directory: &str) -> Result<String> {
 fn each_way_to_log_in_works_in_the_sandbox(lab: &Lab) -> Result<()> {
     let alice = format!("{ALICE}@{SSH_SERVER}:{}", lab.server.export("checked", ALICE)?);
     let bob = format!("{BOB}@{SSH_SERVER}:{}", lab.server.export("checked-by-bob", BOB)?);
-    let said = good(lab, &format!("{alice} {KEY}"))?;
+    let said = good(lab, &format!("{alice} {KEY_OPTION}"))?;
     println!("\n{said}");
     for words in ["key ED25519 SHA256:", "round trip", "MB/s", "docker volume create -d sshfs"] {
         ensure!(said.contains(words), "no {words:?} in: {said}");
@@ -83,7 +82,7 @@ fn the_unit_has_the_sandbox_of_a_mount_and_goes_with_an_interrupt(lab: &Lab) -> 
     let dark = lab.server.go_dark()?;
     for signal in ["INT", "TERM"] {
         lab.host.sh(&format!(
-            "sshfs-docker check {remote} {KEY} >/tmp/check.out 2>&1 & echo $! >/tmp/check.pid"
+            "sshfs-docker check {remote} {KEY_OPTION} >/tmp/check.out 2>&1 & echo $! >/tmp/check.pid"
         ))?;
         let unit = poll::until("the unit of the check", Duration::from_secs(10), || {
             let unit =
@@ -115,7 +114,7 @@ fn the_command_that_is_printed_creates_the_volume(lab: &Lab) -> Result<()> {
     let odd = format!("{directory}/it's $HOME");
     lab.server.sh(&format!("install -d -o alice -g alice {}", quote(&odd)))?;
     let remote = quote(&format!("{ALICE}@{SSH_SERVER}:{odd}"));
-    let said = good(lab, &format!("{remote} {KEY} -o umask=022 --name pasted"))?;
+    let said = good(lab, &format!("{remote} {KEY_OPTION} -o umask=022 --name pasted"))?;
     let line = said.lines().last().context("it printed nothing")?;
     ensure!(line.trim_start().starts_with("docker volume create"), "no command: {said}");
     lab.host.sh(line)?;
@@ -128,10 +127,10 @@ fn the_command_that_is_printed_creates_the_volume(lab: &Lab) -> Result<()> {
 fn a_failing_step_has_the_sentence_of_docker_run(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("not-checked", ALICE)?;
     for (name, options, step) in [
-        ("check-name", format!("{ALICE}@no-such-host.invalid:{directory} {KEY}"), "name"),
-        ("check-port", format!("{ALICE}@{SSH_SERVER}:{directory} {KEY} -o port=2"), "connection"),
-        ("check-key", format!("{BOB}@{SSH_SERVER}:{directory} {KEY}"), "login"),
-        ("check-dir", format!("{ALICE}@{SSH_SERVER}:/srv/nowhere {KEY}"), "directory"),
+        ("check-name", format!("{ALICE}@no-such-host.invalid:{directory} {KEY_OPTION}"), "name"),
+        ("check-port", format!("{ALICE}@{SSH_SERVER}:{directory} {KEY_OPTION} -o port=2"), "connection"),
+        ("check-key", format!("{BOB}@{SSH_SERVER}:{directory} {KEY_OPTION}"), "login"),
+        ("check-dir", format!("{ALICE}@{SSH_SERVER}:/srv/nowhere {KEY_OPTION}"), "directory"),
     ] {
         let output = check(lab, &options)?;
         ensure_nothing_left(lab)?;
@@ -148,7 +147,7 @@ fn a_failing_step_has_the_sentence_of_docker_run(lab: &Lab) -> Result<()> {
 
 fn no_host_key_is_learnt_and_a_changed_one_is_told(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("key-checked", ALICE)?;
-    let remote = format!("{ALICE}@{SSH_SERVER}:{directory} {KEY}");
+    let remote = format!("{ALICE}@{SSH_SERVER}:{directory} {KEY_OPTION}");
     lab.host.sh(&format!("rm -f {LEARNT}"))?;
     for _ in 0..2 {
         let said = good(lab, &remote)?;
@@ -169,7 +168,7 @@ fn no_host_key_is_learnt_and_a_changed_one_is_told(lab: &Lab) -> Result<()> {
 
 fn a_killed_check_leaves_no_file_on_the_server_and_the_next_one_clears_the_rest(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("killed-check", ALICE)?;
-    let remote = format!("{ALICE}@{SSH_SERVER}:{directory} {KEY}");
+    let remote = format!("{ALICE}@{SSH_SERVER}:{directory} {KEY_OPTION}");
     lab.host.sh(&format!("sshfs-docker check {remote} >/dev/null 2>&1 & echo $! >/tmp/check.pid"))?;
     poll::until_true("its file", Duration::from_secs(20), || Ok(!files(lab, &directory)?.is_empty()))?;
     lab.host.sh("kill -KILL $(cat /tmp/check.pid); rm /tmp/check.pid")?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, ensure};
 
 use crate::lab::network::{NOBODY, SSH_SERVER};
+use crate::lab::volume::KEY_OPTION;
 use crate::lab::{Container, Lab, Volume, poll};
 
 crate::cases![
@@ -18,8 +19,6 @@ crate::cases![
     a_frozen_mount_holds_nobody_up,
     a_failed_mount_leaves_nothing_behind,
 ];
-
-const KEY: &str = "-o identity_file=/root/.ssh/id_ed25519";
 
 /// What `docker run` says about a volume that cannot be mounted.
 fn refusal(lab: &Lab, name: &str, options: &str) -> Result<String> {
@@ -51,15 +50,22 @@ fn each_cause_gets_a_sentence_of_its_own(lab: &Lab) -> Result<()> {
         &format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o identity_file=/root/stranger"),
     )?;
     ensure_says(&key, &[&["denied", "not accept", "refused", "rejected"], &["key"], &["alice"]])?;
-    let host =
-        refusal(lab, "wrong-host", &format!("-o sshcmd=alice@no-such-host.invalid:{directory} {KEY}"))?;
+    let host = refusal(
+        lab,
+        "wrong-host",
+        &format!("-o sshcmd=alice@no-such-host.invalid:{directory} {KEY_OPTION}"),
+    )?;
     ensure_says(&host, &[&["resolve"], &["no-such-host.invalid"]])?;
-    let missing = refusal(lab, "wrong-dir", &format!("-o sshcmd=alice@{SSH_SERVER}:/srv/nowhere {KEY}"))?;
+    let missing =
+        refusal(lab, "wrong-dir", &format!("-o sshcmd=alice@{SSH_SERVER}:/srv/nowhere {KEY_OPTION}"))?;
     ensure_says(&missing, &[&["does not exist", "no such"], &["/srv/nowhere"]])?;
-    let port =
-        refusal(lab, "wrong-port", &format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o port=2 {KEY}"))?;
+    let port = refusal(
+        lab,
+        "wrong-port",
+        &format!("-o sshcmd=alice@{SSH_SERVER}:{directory} -o port=2 {KEY_OPTION}"),
+    )?;
     ensure_says(&port, &[&["refused"]])?;
-    let file = refusal(lab, "a-file", &format!("-o sshcmd=alice@{SSH_SERVER}:/etc/hostname {KEY}"))?;
+    let file = refusal(lab, "a-file", &format!("-o sshcmd=alice@{SSH_SERVER}:/etc/hostname {KEY_OPTION}"))?;
     ensure_says(&file, &[&["not a directory"]])?;
     ensure!(BTreeSet::from([&key, &host, &missing, &port, &file]).len() == 5, "two causes, one sentence");
     Ok(())
@@ -122,7 +128,8 @@ fn known_host_keys_that_mounts_cannot_read_end_them(lab: &Lab) -> Result<()> {
 fn a_pinned_host_key_is_accepted_and_any_other_refused(lab: &Lab) -> Result<()> {
     let directory = lab.server.export("pinned", "alice")?;
     let pin = lab.server.sh("cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub")?;
-    let options = |pin: &str| format!("-o sshcmd=alice@{SSH_SERVER}:{directory} {KEY} -o 'host_key={pin}'");
+    let options =
+        |pin: &str| format!("-o sshcmd=alice@{SSH_SERVER}:{directory} {KEY_OPTION} -o 'host_key={pin}'");
     lab.volume_with("pinned", &options(&pin))?.run("echo pinned > /d/file")?;
     let other = lab.host.sh("cut -d ' ' -f 1,2 /root/.ssh/id_ed25519.pub")?;
     let sentence = refusal(lab, "mispinned", &options(&other))?;
@@ -130,7 +137,7 @@ fn a_pinned_host_key_is_accepted_and_any_other_refused(lab: &Lab) -> Result<()> 
 }
 
 fn a_dark_address_fails_in_time_and_holds_nobody_up(lab: &Lab) -> Result<()> {
-    let dark = lab.volume_with("dark", &format!("-o sshcmd=alice@{NOBODY}:/srv {KEY}"))?;
+    let dark = lab.volume_with("dark", &format!("-o sshcmd=alice@{NOBODY}:/srv {KEY_OPTION}"))?;
     let bright = lab.volume("bright")?;
     let failed = thread::scope(|scope| {
         let run = scope.spawn(|| dark.try_run("true"));

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::lab::dirs;
+use crate::lab::driver;
 use crate::lab::guest::Guest;
 
 /// Its version.
@@ -55,16 +56,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Makes the Debian package in a guest: dpkg-deb packs what it has unpacked.
+/// Makes the Debian package in a guest.
 pub fn repack(guest: &Guest, current: &str, older: &str) -> Result<()> {
-    guest.sh(&format!(
-        "cd /var/tmp; rm -rf older; dpkg-deb --raw-extract {current} older
-         sed -i 's/^Version: .*/Version: {VERSION}/' older/DEBIAN/control
-         (
-         {}
-         )
-         dpkg-deb -Znone --build older {older}; rm -rf older",
-        changes("/var/tmp/older")
-    ))?;
-    Ok(())
+    driver::repack(guest, current, older, VERSION, changes)
 }

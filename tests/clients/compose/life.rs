@@ -5,8 +5,7 @@ use anyhow::{Result, ensure};
 use super::{APP, Project, is_listed, service, sshfs_processes};
 use crate::calls::Calls;
 use crate::lab::Lab;
-use crate::lab::network::SSH_SERVER;
-use crate::lab::ssh_server::ALICE;
+use crate::lab::volume::remote;
 
 crate::cases![
     up_creates_the_volume_and_what_a_container_writes_is_on_the_server,
@@ -29,7 +28,7 @@ fn up_creates_the_volume_and_what_a_container_writes_is_on_the_server(lab: &Lab)
     project.exec("app", "echo written > /d/file")?;
     ensure!(lab.server.sh("cat /srv/compose/first/file")? == "written");
     let known = lab.docker("volume inspect --format '{{.Driver}} {{.Status.remote}}' first_data")?;
-    ensure!(known == format!("sshfs {ALICE}@{SSH_SERVER}:/srv/compose/first"), "Docker knows {known}");
+    ensure!(known == format!("sshfs {}", remote("/srv/compose/first")), "Docker knows {known}");
     calls.ensure(&volume.name, "Create Mount")
 }
 

@@ -2,10 +2,11 @@
 
 use anyhow::{Result, ensure};
 
-use super::{APP, KEY, Project, Service, on_server, service};
+use super::{APP, Project, Service, on_server, service};
 use crate::lab::Lab;
 use crate::lab::network::SSH_SERVER;
 use crate::lab::ssh_server::ALICE;
+use crate::lab::volume::KEY;
 
 crate::cases![
     nocopy_keeps_the_files_of_the_image_to_itself,

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::Podman;
 use crate::calls::Calls;
 use crate::lab::driver::SERVICE;
-use crate::lab::volume::IDLE;
+use crate::lab::volume::{self, IDLE};
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -41,7 +41,7 @@ fn two_containers_cost_one_mount(lab: &Lab) -> Result<()> {
     volume.driver.wait_until_unmounted()?;
     ensure!(volume.served("file")? == "still here");
     volume.podman("rm")?.success()?;
-    let ids: Vec<_> = calls.all()?.into_iter().map(|call| call.id).filter(|id| !id.is_empty()).collect();
+    let ids = calls.ids()?;
     ensure!(ids == [PODMAN; 2], "it called with {ids:?}");
     calls.ensure("counted", "Create Mount Unmount Remove")
 }
@@ -213,7 +213,7 @@ fn podman_without_root_cannot_use_the_driver(lab: &Lab) -> Result<()> {
     lab.host
         .sh("chmod 644 /etc/containers/containers.conf.d/*.conf; id ruth 2>/dev/null || useradd -m ruth")?;
     // vfs needs nothing of the file system, which is the lab's overlay.
-    let options = super::options_for("/srv");
+    let options = volume::options("/srv");
     let create = format!("podman --storage-driver vfs volume create --driver sshfs {options} ruths");
     let refusal = lab.host.try_sh(&format!("cd /; runuser -l ruth -c '{create}'"))?.failure()?;
     ensure!(refusal.contains("/run/sshfs-docker.sock: connect: permission denied"), "{refusal}");

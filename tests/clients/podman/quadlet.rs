@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Podman, Volume, options_for};
+use super::{Podman, Volume};
 use crate::calls::Calls;
 use crate::lab::ssh_server::ALICE;
+use crate::lab::volume;
 use crate::lab::{Lab, poll};
 
 crate::cases![
@@ -37,7 +38,7 @@ impl<'a> Units<'a> {
         let host = &podman.lab.host;
         host.sh(&format!("mkdir -p {DIRECTORY}; podman tag busybox localhost/busybox"))?;
         host.put(&format!("{DIRECTORY}/{name}.container"), container.as_bytes())?;
-        units.write_volume(&format!("PodmanArgs={}", options_for(&directory)))?;
+        units.write_volume(&format!("PodmanArgs={}", volume::options(&directory)))?;
         Ok(units)
     }
 
@@ -118,7 +119,7 @@ fn a_changed_unit_counts_after_the_removal_of_the_volume(lab: &Lab) -> Result<()
         Ok(units.volume.inspect()?["Options"].get("ro").is_some())
     };
     ensure!(!is_read_only()?);
-    units.write_volume(&format!("PodmanArgs={} --opt ro", options_for("/srv/changed")))?;
+    units.write_volume(&format!("PodmanArgs={} --opt ro", volume::options("/srv/changed")))?;
     ensure!(!is_read_only()?, "a volume that was there has changed");
     units.volume.podman("rm")?.success()?;
     ensure!(is_read_only()?, "the unit has made the volume as it was before");

@@ -3,9 +3,10 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Podman, options_for};
+use super::Podman;
 use crate::calls::Calls;
 use crate::lab::Lab;
+use crate::lab::volume;
 
 crate::cases![removal_by_force_takes_running_containers_along, creating_again_with_ignore_is_fine];
 
@@ -28,7 +29,7 @@ fn creating_again_with_ignore_is_fine(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
     let calls = Calls::from_now(lab)?;
     let volume = podman.volume("again")?;
-    let options = options_for(&volume.driver.directory);
+    let options = volume::options(&volume.driver.directory);
     podman.podman(&format!("volume create --ignore --driver sshfs {options} again"))?;
     let refusal = podman.try_podman(&format!("volume create --driver sshfs {options} again"))?.failure()?;
     ensure!(refusal.contains("volume already exists"), "{refusal}");

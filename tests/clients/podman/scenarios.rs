@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::{Podman, options_for};
+use super::Podman;
 use crate::calls::Calls;
 use crate::lab::Lab;
+use crate::lab::volume;
 
 crate::cases![
     podman_knows_the_driver_and_no_unknown_one,
@@ -34,7 +35,7 @@ fn podman_knows_the_driver_and_no_unknown_one(lab: &Lab) -> Result<()> {
 fn a_missing_socket_is_named_in_the_error(lab: &Lab) -> Result<()> {
     let podman = Podman::of(lab)?;
     let deaf = lab.deafen()?;
-    let create = format!("volume create --driver sshfs {} deaf", options_for("/srv/deaf"));
+    let create = format!("volume create --driver sshfs {} deaf", volume::options("/srv/deaf"));
     let refusal = podman.try_podman(&create)?.failure()?;
     ensure!(refusal.contains("cannot access plugin sshfs socket \"/run/sshfs-docker.sock\""), "{refusal}");
     ensure!(podman.volumes()?.is_empty(), "podman believes that it was made");
@@ -62,7 +63,7 @@ fn inspect_shows_driver_options_and_state(lab: &Lab) -> Result<()> {
     let volume = podman.volume("inspected")?;
     let shown = volume.inspect()?;
     ensure!(shown["Driver"] == "sshfs" && shown["Scope"] == "local" && shown["MountCount"] == 0, "{shown}");
-    ensure!(shown["Options"]["identity_file"] == "/root/.ssh/id_ed25519", "{shown}");
+    ensure!(shown["Options"]["identity_file"] == volume::KEY, "{shown}");
     ensure!(shown["Status"]["state"] == "unmounted" && shown["Mountpoint"] == "", "{shown}");
     let _container = volume.hold("inspected-user")?;
     let shown = volume.inspect()?;
@@ -77,7 +78,7 @@ fn what_the_driver_refuses_fails_with_its_words(lab: &Lab) -> Result<()> {
         ("--opt bogus=1", "volume refused: unknown option 'bogus'"),
         ("--opt ProxyCommand=x", "volume refused: option 'ProxyCommand' is refused"),
     ] {
-        let create = format!("volume create --driver sshfs {} {options} refused", options_for("/srv"));
+        let create = format!("volume create --driver sshfs {} {options} refused", volume::options("/srv"));
         let refusal = podman.try_podman(&create)?.failure()?;
         ensure!(refusal.contains(words), "{refusal}");
     }

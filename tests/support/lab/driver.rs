@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::guest::Guest;
 use super::{Client, Lab, dirs, poll};
 
 /// The unit that listens.
@@ -17,6 +18,11 @@ pub const SERVICE: &str = "sshfs-docker.service";
 
 /// The unit that has Docker use the driver.
 pub const ANNOUNCE: &str = "sshfs-docker-announce.service";
+
+/// The unit that serves the mount of a volume.
+pub fn mount_unit(volume: &str) -> String {
+    format!("sshfs-docker-mount-{volume}.service")
+}
 
 /// Where the package lies in the guest; the pages of the documentation install it from there once more.
 pub const PACKAGE: &str = "/var/tmp/sshfs-docker.deb";
@@ -147,6 +153,28 @@ impl Drop for Deaf<'_> {
             eprintln!("the driver stays deaf: {error:#}");
         }
     }
+}
+
+/// Makes a package of another version in a guest: dpkg-deb packs what it has unpacked. `changes` is a script that is told
+/// where that lies.
+pub fn repack(
+    guest: &Guest,
+    from: &str,
+    to: &str,
+    version: &str,
+    changes: impl FnOnce(&str) -> String,
+) -> Result<()> {
+    const TREE: &str = "/var/tmp/repacked";
+    guest.sh(&format!(
+        "rm -rf {TREE}; dpkg-deb --raw-extract {from} {TREE}
+         sed -i 's/^Version: .*/Version: {version}/' {TREE}/DEBIAN/control
+         (
+         {}
+         )
+         dpkg-deb -Znone --build {TREE} {to}; rm -rf {TREE}",
+        changes(TREE)
+    ))?;
+    Ok(())
 }
 
 fn parse_process(line: &str) -> Result<Process> {

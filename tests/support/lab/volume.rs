@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::docker::{IMAGE, quote};
-use super::driver::SOON;
+use super::driver::{SOON, mount_unit};
 use super::network::SSH_SERVER;
 use super::ssh_server::ALICE;
 use super::{Lab, Output, poll};
@@ -33,6 +33,31 @@ pub struct Container<'a> {
     name: String,
 }
 
+/// The key of root on a Docker host, which alice's account accepts.
+pub const KEY: &str = "/root/.ssh/id_ed25519";
+
+/// The option that names it.
+pub const KEY_OPTION: &str = "-o identity_file=/root/.ssh/id_ed25519";
+
+/// A directory of the SSH server, as alice mounts it.
+pub fn remote(directory: &str) -> String {
+    format!("{ALICE}@{SSH_SERVER}:{directory}")
+}
+
+/// The options of a volume on it, for `volume create` of Docker and podman.
+pub fn options(directory: &str) -> String {
+    format!("-o sshcmd={} {KEY_OPTION}", remote(directory))
+}
+
+/// The flag for `docker run` with which Docker makes such a volume by itself, at /d. Without `src=NAME` it is anonymous.
+pub fn long_syntax(source: &str, directory: &str) -> String {
+    let comma = if source.is_empty() { "" } else { "," };
+    format!(
+        "--mount type=volume,{source}{comma}dst=/d,volume-driver=sshfs,volume-opt=sshcmd={},volume-opt=identity_file={KEY}",
+        remote(directory)
+    )
+}
+
 impl Lab {
     /// A volume on a directory of its own, which belongs to alice.
     pub fn volume(&self, name: &str) -> Result<Volume<'_>> {
@@ -42,11 +67,7 @@ impl Lab {
 
     /// A volume on a given directory, with options beside the address and the key.
     pub fn volume_on(&self, name: &str, directory: &str, options: &str) -> Result<Volume<'_>> {
-        let address = format!("{ALICE}@{SSH_SERVER}:{directory}");
-        let mut volume = self.volume_with(
-            name,
-            &format!("-o sshcmd={address} -o identity_file=/root/.ssh/id_ed25519 {options}"),
-        )?;
+        let mut volume = self.volume_with(name, &format!("{} {options}", self::options(directory)))?;
         directory.clone_into(&mut volume.directory);
         Ok(volume)
     }
@@ -113,7 +134,7 @@ impl<'a> Volume<'a> {
 
     /// The unit that serves its mount.
     pub fn unit(&self) -> String {
-        format!("sshfs-docker-mount-{}.service", self.name)
+        mount_unit(&self.name)
     }
 
     /// Where it is mounted on the host.
