@@ -5,6 +5,7 @@
 //! restarted (`KillMode=process`), and the child ends with the mount.
 
 use super::mountinfo::{Device, Mount};
+use crate::sys;
 use nix::{errno::Errno, sys::statvfs::statvfs};
 use std::{
     collections::HashSet,
@@ -72,6 +73,8 @@ impl Prober {
         let mut command = Command::new(&self.program);
         command.arg("probe").arg(mount.device.to_string()).arg(&mount.mountpoint).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        // Nobody is told the answer any more, and until it is there the mount cannot be unmounted.
+        sys::die_with_parent(command.as_std_mut());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(e) => {
